@@ -1,0 +1,1 @@
+"""Kompas: events in, exact marketing KPIs out."""

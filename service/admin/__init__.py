@@ -1,0 +1,1 @@
+"""HTTP for operators: sites, keys, exchange rates, rejections."""

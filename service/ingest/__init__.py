@@ -1,0 +1,1 @@
+"""Normalise what arrives, write it durably in groups."""

@@ -1,0 +1,1 @@
+"""Domain-free tools: clock, logging, strict JSON."""

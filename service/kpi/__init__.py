@@ -1,0 +1,1 @@
+"""KPIs as data: catalogue, windows, compiled queries, exact answers."""

@@ -1,0 +1,1 @@
+"""Turn the log into facts and rollups, exactly once."""

