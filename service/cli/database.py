@@ -1,0 +1,81 @@
+"""Which database a command works on: the one of KOMPAS_DATABASE_URL, or the embedded one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.errors import StartupError
+from service.settings import Settings
+from service.store.embedded import EmbeddedPostgres
+from service.store.engine import OLDEST_SERVER, make_engine
+from service.store.migrate import check, migrate
+
+
+@asynccontextmanager
+async def database_url(settings: Settings, *, own: bool) -> AsyncIterator[str]:
+    """The address of the database while the block runs.
+
+    The embedded server is started and stopped around the block. With `own` the caller is the
+    service itself and must be the only one; otherwise a server that runs already is used as it is.
+    """
+    if settings.database_url:
+        yield settings.database_url
+        return
+    server = EmbeddedPostgres(settings.data_dir)
+    running = None if own else await asyncio.to_thread(server.running_url)
+    if running:
+        yield running
+        return
+    starting = asyncio.create_task(asyncio.to_thread(server.start))
+    try:
+        yield await asyncio.shield(starting)
+    finally:
+        await asyncio.to_thread(server.stop)
+        await asyncio.gather(starting, return_exceptions=True)
+
+
+@asynccontextmanager
+async def open_engine(url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on a database that answers and is new enough; StartupError says what is wrong."""
+    engine = make_engine(url)
+    try:
+        await _greet(engine)
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def _greet(engine: AsyncEngine) -> None:
+    where = engine.url.render_as_string(hide_password=True).replace("+asyncpg", "")
+    try:
+        async with engine.connect() as connection:
+            version = int(await connection.scalar(text("SHOW server_version_num")) or 0) // 10_000
+    except (OSError, DBAPIError, TimeoutError) as error:
+        cause = getattr(error, "orig", error) or error
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise StartupError(f"Cannot reach the database {where}: {reason}.") from None
+    if version < OLDEST_SERVER:
+        raise StartupError(
+            f"The database {where} is Postgres {version}; Kompas needs {OLDEST_SERVER} or newer."
+        )
+
+
+@asynccontextmanager
+async def ready_engine(settings: Settings, *, own: bool = False) -> AsyncIterator[AsyncEngine]:
+    """An engine on a database with this version's schema.
+
+    The embedded database is migrated on the way; somebody else's is only checked, because its
+    operator decides when `kompas migrate` runs.
+    """
+    async with database_url(settings, own=own) as url, open_engine(url) as engine:
+        if settings.database_url:
+            await check(engine)
+        else:
+            await migrate(engine)
+        yield engine

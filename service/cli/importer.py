@@ -1,0 +1,178 @@
+"""`kompas import KIND FILE`: rows of a CSV file become events, sent through the HTTP doors.
+
+The file goes the same way as everybody's events: same checks, same answers, nothing special.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import typer
+
+from service.errors import StartupError
+
+BATCH_ROWS = 500
+TRIES = 6
+DOORS = {
+    "ad-spend": "/v1/ad-spend",
+    "conversions": "/v1/conversions",
+    "emails": "/v1/emails",
+    "leads": "/v1/leads",
+    "search-volumes": "/v1/search-volumes",
+    "social-posts": "/v1/social-posts",
+    "survey-answers": "/v1/survey-answers",
+    "events": "/v1/events",
+}
+# A newer statement replaces the older one, so importing these files twice is harmless by itself.
+STATEMENTS = {"ad-spend", "search-volumes", "social-posts"}
+WHOLE_NUMBERS = {
+    *("quantity", "impressions", "clicks", "likes", "comments", "shares"),
+    *("followers", "reach", "volume", "score"),
+}
+YES_OR_NO = {"consent", "machine", "new_customer"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where each field of an event comes from: a column of the file, or a fixed value."""
+
+    mapped: Mapping[str, str]
+    fixed: Mapping[str, str]
+
+    def check(self, header: Iterable[str]) -> None:
+        """StartupError when the file has no column of a mapped name."""
+        known = list(header)
+        for field, column in self.mapped.items():
+            if column not in known:
+                raise StartupError(
+                    f"The file has no column '{column}' for the field '{field}';"
+                    f" its columns are: {', '.join(known)}."
+                )
+
+    def event(self, row: Mapping[str, str | None]) -> dict[str, Any]:
+        """The event of one row; blank cells are left out."""
+        cells = {field: (row.get(column) or "").strip() for field, column in self.mapped.items()}
+        texts = {**self.fixed, **{field: cell for field, cell in cells.items() if cell}}
+        return {field: _typed(field, text) for field, text in texts.items()}
+
+
+def _typed(field: str, text: str) -> object:
+    """JSON types for the fields that need one; amounts stay decimal strings, which are exact."""
+    if field in WHOLE_NUMBERS:
+        return int(text) if text.lstrip("-").isdigit() else text
+    if field in YES_OR_NO:
+        return {"true": True, "1": True, "yes": True}.get(text.lower(), False)
+    return text
+
+
+def _pairs(options: list[str], name: str) -> dict[str, str]:
+    pairs = {}
+    for option in options:
+        field, equals, value = option.partition("=")
+        if not (field and equals and value):
+            raise StartupError(f"--{name} takes field=value, for example --{name} cost=Spend.")
+        pairs[field.strip()] = value
+    return pairs
+
+
+def read_events(file: TextIO, kind: str, columns: Columns, delimiter: str) -> Iterator[Any]:
+    """The events of a CSV file, each with an id made of its content where the kind needs one.
+
+    The same file imported twice gives the same ids, so the second import changes nothing; rows
+    that are equal within one file are told apart by how often they occurred before.
+    """
+    reader = csv.DictReader(file, delimiter=delimiter)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+    columns.check(reader.fieldnames)
+    seen: Counter[str] = Counter()
+    for row in reader:
+        event = columns.event(row)
+        if kind not in STATEMENTS and not {"id", "order"} & event.keys():
+            content = f"{kind}:{json.dumps(event, sort_keys=True)}"
+            event["id"] = "import:" + sha256(f"{content}#{seen[content]}".encode()).hexdigest()
+            seen[content] += 1
+        yield event
+
+
+def _send(url: str, key: str, events: list[Any]) -> dict[str, Any]:
+    """One batch's answer; waits and tries again while the service asks for it."""
+    request = Request(  # noqa: S310 - the operator's own address, http or https as given
+        url,
+        data=json.dumps(events).encode(),
+        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    for left in reversed(range(TRIES)):
+        try:
+            with urlopen(request, timeout=60) as answer:  # noqa: S310 - as above
+                return dict(json.load(answer))
+        except HTTPError as error:
+            if error.code in {429, 503} and left:
+                time.sleep(int(error.headers.get("Retry-After", "1")))
+                continue
+            body = json.loads(error.read() or b"{}")
+            if "rejected" in body:
+                return dict(body)
+            raise StartupError(f"The service answered {error.code}: {body.get('message')}") from None
+        except URLError as error:
+            raise StartupError(f"No Kompas answers at {url}: {error.reason}.") from None
+    raise StartupError(f"The service at {url} stays busy; try again later.")
+
+
+def _batches(events: Iterator[Any]) -> Iterator[list[Any]]:
+    while batch := list(islice(events, BATCH_ROWS)):
+        yield batch
+
+
+def import_file(
+    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted(DOORS))}.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file with a header line.")],
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="field=Column, as often as needed.")
+    ] = None,
+    fixed: Annotated[
+        list[str] | None, typer.Option("--set", help="field=value for every row.")
+    ] = None,
+    url: Annotated[str, typer.Option(help="Where Kompas answers.")] = "http://127.0.0.1:8000",
+    key: Annotated[
+        str, typer.Option(envvar="KOMPAS_KEY", help="A secret key with the scope ingest.")
+    ] = "",
+    delimiter: Annotated[str, typer.Option(help="What separates the cells.")] = ",",
+) -> None:
+    """Send a spreadsheet's rows as events, for example:
+
+    kompas import ad-spend ads.csv --map date=Day --map cost=Spend --map campaign=Campaign
+    --set source=google --set currency=DKK
+    """
+    if kind not in DOORS:
+        raise StartupError(f"Unknown kind '{kind}'; one of: {', '.join(sorted(DOORS))}.")
+    if not key:
+        raise StartupError("A key is needed: --key sk_… or the environment variable KOMPAS_KEY.")
+    columns = Columns(_pairs(mapping or [], "map"), _pairs(fixed or [], "set"))
+    accepted = duplicates = rejected = line = 0
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            for batch in _batches(read_events(text, kind, columns, delimiter)):
+                answer = _send(url.rstrip("/") + DOORS[kind], key, batch)
+                accepted += answer["accepted"]
+                duplicates += answer["duplicates"]
+                for refusal in answer["rejected"]:
+                    row = line + refusal["index"] + 1
+                    typer.echo(f"row {row}: {refusal['code']}: {refusal['message']}", err=True)
+                rejected += len(answer["rejected"])
+                line += len(batch)
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartupError(f"Cannot read {file}: {error}.") from None
+    typer.echo(f"{accepted} accepted, {duplicates} duplicates, {rejected} rejected")
+    if rejected:
+        raise typer.Exit(1)

@@ -1,0 +1,83 @@
+"""`kompas site …` and `kompas key …`: what an operator sets up from the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
+
+import typer
+
+from service.cli.database import ready_engine
+from service.domain.access import Scope
+from service.errors import StartupError
+from service.settings import load_settings
+from service.store.access import KeyStore, create_key, create_site, list_keys, list_sites
+
+site = typer.Typer(help="The tracked properties.", no_args_is_help=True)
+key = typer.Typer(help="The keys that open Kompas.", no_args_is_help=True)
+
+
+@site.command("create")
+def site_create(
+    slug: Annotated[str, typer.Argument(help="Short name used in keys and queries.")],
+    name: Annotated[str, typer.Option(help="Name for people; the slug if left out.")] = "",
+    timezone: Annotated[str, typer.Option(help="IANA zone of its days.")] = "Europe/Copenhagen",
+    currency: Annotated[str, typer.Option(help="Reporting currency.")] = "DKK",
+) -> None:
+    """Make a site."""
+    if timezone not in available_timezones():
+        raise StartupError(f"'{timezone}' is no IANA time zone; for example Europe/Copenhagen.")
+    zone = ZoneInfo(timezone).key
+
+    async def run() -> None:
+        async with ready_engine(load_settings()) as engine:
+            made = await create_site(engine, slug, name or slug, zone, currency.upper())
+        typer.echo(f"site {made.slug}: {made.timezone}, {made.currency}")
+
+    asyncio.run(run())
+
+
+@site.command("list")
+def site_list() -> None:
+    """Show every site."""
+
+    async def run() -> None:
+        async with ready_engine(load_settings()) as engine:
+            for row in await list_sites(engine):
+                typer.echo(f"{row.slug}\t{row.timezone}\t{row.currency}")
+
+    asyncio.run(run())
+
+
+@key.command("create")
+def key_create(
+    site_slug: Annotated[str, typer.Option("--site", help="The key's site.")] = "default",
+    scope: Annotated[
+        list[Scope] | None, typer.Option(help="public, ingest, read or admin; may be repeated.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "cli",
+) -> None:
+    """Make a key and print it: it is shown once."""
+
+    async def run() -> None:
+        async with ready_engine(load_settings()) as engine:
+            found = await KeyStore(engine).site(site_slug)
+            if found is None:
+                raise StartupError(f"There is no site '{site_slug}'; see `kompas site list`.")
+            scopes = frozenset(scope or [Scope.INGEST])
+            typer.echo(await create_key(engine, found.id, name, scopes))
+
+    asyncio.run(run())
+
+
+@key.command("list")
+def key_list() -> None:
+    """Show every key by its prefix; the keys themselves are not kept."""
+
+    async def run() -> None:
+        async with ready_engine(load_settings()) as engine:
+            for row in await list_keys(engine):
+                typer.echo(f"{row.id}\t{row.site}\t{row.prefix}…\t{','.join(row.scopes)}\t{row.name}")
+
+    asyncio.run(run())

@@ -1,0 +1,282 @@
+"""What one field of an event may hold: parsers that answer the stored value or refuse.
+
+A parser is called with the decoded JSON value (never null) and the request's context. Messages
+are completed with the field's name by the runner (`normalise`), so they begin with "must".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from service.domain.money import MoneyError, to_micros
+from service.ingest.context import Context
+from service.ingest.refusals import RefusalCode as Code
+from service.ingest.refusals import RefusedError
+from service.kit import json
+
+Parser = Callable[[Any, Context], Any]
+
+TEXT_BYTES = 8192
+ID_CHARACTERS = 256
+PROPS_KEYS = 64
+PROPS_DEPTH = 8
+ITEMS = 256
+LARGEST_COUNT = 10**15
+"""Keeps sums of thousands of counts within 64 bits."""
+OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
+
+
+class Page(NamedTuple):
+    """A parsed http(s) address: `path` starts with a slash, `query` has no question mark."""
+
+    host: str
+    path: str
+    query: str
+
+    @property
+    def text(self) -> str:
+        """Host and path, as the log holds them."""
+        return self.host + self.path
+
+
+def text(value: Any, _context: Context) -> str:
+    """Any text up to 8 KiB."""
+    if not isinstance(value, str):
+        raise RefusedError(Code.WRONG_TYPE, "must be a text")
+    # Four bytes a character at most: short texts need no encoding to know that they fit.
+    if len(value) > TEXT_BYTES // 4 and len(value.encode("utf-8", "replace")) > TEXT_BYTES:
+        raise RefusedError(Code.TOO_LONG, f"must be at most {TEXT_BYTES} bytes long")
+    return value if value.isprintable() else json.clean(value)
+
+
+def name(value: Any, context: Context) -> str:
+    """A text with something in it, without white space around."""
+    stripped = text(value, context).strip()
+    if not stripped:
+        raise RefusedError(Code.EMPTY, "must not be empty; leave it out instead")
+    return stripped
+
+
+def identity(value: Any, _context: Context) -> str:
+    """An id of the client's: a text of 1 to 256 characters, or a whole number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise RefusedError(Code.WRONG_TYPE, "must be a text (or a whole number)")
+    if not value:
+        raise RefusedError(Code.EMPTY, "must not be empty; leave it out instead")
+    if len(value) > ID_CHARACTERS:
+        raise RefusedError(Code.TOO_LONG, f"must be at most {ID_CHARACTERS} characters long")
+    return value
+
+
+def hashed(person: str) -> Parser:
+    """An id that leads to a person: only its keyed hash goes on."""
+
+    def parse(value: Any, context: Context) -> str:
+        return context.keyring.text(person, identity(value, context))
+
+    return parse
+
+
+def boolean(value: Any, _context: Context) -> bool:
+    """True or false, nothing that resembles them."""
+    if not isinstance(value, bool):
+        raise RefusedError(Code.WRONG_TYPE, "must be true or false")
+    return value
+
+
+_AMOUNT = re.compile(r"-?[0-9]{1,13}(?:\.[0-9]{1,18})?")
+
+
+def amount(value: Any, _context: Context) -> int:
+    """Money as millionths, exactly: a JSON number or a decimal text such as "129.95"."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise RefusedError(Code.INVALID_AMOUNT, 'must be a number or a text such as "129.95"')
+    if isinstance(value, str) and not _AMOUNT.fullmatch(value):
+        raise RefusedError(Code.INVALID_AMOUNT, 'must be a decimal text such as "129.95"')
+    try:
+        micros = to_micros(value)
+    except MoneyError as error:
+        raise RefusedError(Code.INVALID_AMOUNT, str(error)) from error
+    if micros < 0:
+        raise RefusedError(
+            Code.NEGATIVE_VALUE, "must be 0 or more; money given back is a `refund` of its own"
+        )
+    return micros
+
+
+def count(value: Any, _context: Context) -> int:
+    """A whole number from 0 to 10^15, also as a text of digits."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
+        value = int(value)
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RefusedError(Code.INVALID_COUNT, "must be a whole number")
+    if value < 0:
+        raise RefusedError(Code.NEGATIVE_VALUE, "must be 0 or more")
+    if value > LARGEST_COUNT:
+        raise RefusedError(Code.INVALID_COUNT, f"must be at most {LARGEST_COUNT}")
+    return value
+
+
+_CURRENCY = re.compile(r"[A-Za-z]{3}")
+
+
+def currency(value: Any, _context: Context) -> str:
+    """Three letters in the form of ISO 4217, upper case."""
+    if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
+        raise RefusedError(
+            Code.INVALID_CURRENCY, "must be the three letters of a currency, such as DKK"
+        )
+    return value.upper()
+
+
+def group(value: Any, _context: Context) -> str:
+    """Whose searches are counted."""
+    if value not in ("brand", "category"):
+        raise RefusedError(Code.UNKNOWN_GROUP, "must be `brand` or `category`")
+    return str(value)
+
+
+_URL = re.compile(
+    r"(https?|android-app)://(?:[^/?#@]*@)?(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]]+)"
+    r"(?::([0-9]{1,5})?)?(/[^?#]*)?(?:\?([^#]*))?(?:#.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_DEFAULT_PORTS = frozenset({"", "80", "443"})
+
+
+@lru_cache(maxsize=16384)
+def parse_page(address: str) -> Page | None:
+    """The parts of an address, without user, password and fragment; None when it is none."""
+    match = _URL.fullmatch(address.strip())
+    if match is None:
+        return None
+    _, host, port, path, query = match.groups(default="")
+    host = host.lower().rstrip(".")
+    if port not in _DEFAULT_PORTS:
+        host = f"{host}:{port}"
+    return Page(host, path or "/", query) if host else None
+
+
+def url(value: Any, context: Context) -> Page:
+    """An absolute http or https address."""
+    page = parse_page(text(value, context))
+    if page is None or value.lstrip()[:4].lower() != "http":
+        raise RefusedError(
+            Code.INVALID_URL, "must be an absolute address such as https://shop.example/page"
+        )
+    return page
+
+
+def link(value: Any, context: Context) -> str:
+    """The target of a click, without its query: that may name the reader."""
+    return url(value, context).text
+
+
+def referrer(value: Any, context: Context) -> str:
+    """The host of the page before; browsers send all kinds of things, so '' where it has none."""
+    page = parse_page(text(value, context))
+    return "" if page is None else page.host.partition(":")[0]
+
+
+_INSTANT = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?", re.ASCII
+)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+def _bounded(at: datetime, context: Context) -> datetime:
+    if at > context.latest:
+        raise RefusedError(
+            Code.TIME_IN_FUTURE, "must not be more than 24 hours ahead of the time of receipt"
+        )
+    if at < OLDEST:
+        raise RefusedError(Code.TIME_TOO_OLD, "must be in 1990 or later")
+    return at
+
+
+def instant(value: Any, context: Context) -> datetime:
+    """RFC 3339 with an offset, in UTC; or a date: the start of that day in the site's zone."""
+    if not isinstance(value, str):
+        raise RefusedError(
+            Code.INVALID_TIME,
+            "must be a text such as 2026-05-01T10:00:00+02:00; seconds since 1970 are not taken",
+        )
+    if _DAY.fullmatch(value):
+        return _bounded(context.start_of(day(value, context)), context)
+    match = _INSTANT.fullmatch(value)
+    if match is None:
+        raise RefusedError(
+            Code.INVALID_TIME, "must be RFC 3339, such as 2026-05-01T10:00:00+02:00, or a date"
+        )
+    if match[1] is None:
+        raise RefusedError(
+            Code.INVALID_TIME, "must end with its offset (Z or +02:00): it is never guessed"
+        )
+    try:
+        at = datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise RefusedError(Code.INVALID_TIME, "must be a time that exists") from error
+    return _bounded(at, context)
+
+
+def day(value: Any, context: Context) -> date:
+    """A date YYYY-MM-DD of the site's calendar, from 1990 to tomorrow."""
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        raise RefusedError(Code.INVALID_DATE, "must be a date such as 2026-05-01")
+    try:
+        found = date.fromisoformat(value)
+    except ValueError as error:
+        raise RefusedError(Code.INVALID_DATE, "must be a date that exists") from error
+    if found.year < OLDEST.year:
+        raise RefusedError(Code.TIME_TOO_OLD, "must be in 1990 or later")
+    if found > context.today + timedelta(days=1):
+        raise RefusedError(Code.TIME_IN_FUTURE, "must not be later than tomorrow")
+    return found
+
+
+def _object(value: dict[Any, Any], context: Context, depth: int) -> dict[str, Any]:
+    if len(value) > PROPS_KEYS:
+        raise RefusedError(Code.TOO_MANY_PROPS, f"must have at most {PROPS_KEYS} keys")
+    return {text(key, context): _free(item, context, depth) for key, item in value.items()}
+
+
+def _free(value: Any, context: Context, depth: int) -> Any:
+    if isinstance(value, str):
+        return text(value, context)
+    if isinstance(value, dict | list) and depth >= PROPS_DEPTH:
+        raise RefusedError(Code.PROPS_TOO_DEEP, f"must be at most {PROPS_DEPTH} levels deep")
+    if isinstance(value, dict):
+        return _object(value, context, depth + 1)
+    if isinstance(value, list):
+        return [_free(item, context, depth + 1) for item in value]
+    return value
+
+
+def props(value: Any, context: Context) -> dict[str, Any]:
+    """The client's own data: an object of at most 64 keys (in each level) and 8 levels."""
+    if not isinstance(value, dict):
+        raise RefusedError(Code.WRONG_TYPE, "must be an object")
+    return _object(value, context, 1)
+
+
+def items(value: Any, context: Context) -> list[Any]:
+    """The lines of an order, as the shop describes them: at most 256 objects or texts."""
+    if not isinstance(value, list):
+        raise RefusedError(Code.WRONG_TYPE, "must be a list of the order's lines")
+    if len(value) > ITEMS:
+        raise RefusedError(Code.TOO_LONG, f"must have at most {ITEMS} lines")
+    return [_free(item, context, 1) for item in value]
+
+
+def as_given(value: Any, _context: Context) -> Any:
+    """A value that is judged together with others, by the kind's own rule."""
+    return value

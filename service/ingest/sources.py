@@ -1,0 +1,106 @@
+"""Who a referring host or a named source is: search engine, social network and so on."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import NamedTuple
+
+CATEGORIES = ("search", "ai", "video", "shopping", "social")
+"""The sections of `sources.toml`, in the order in which a host is looked up."""
+
+# What `{}` at the end of a pattern stands for, beside two-letter country codes (Matomo's rule).
+_GENERIC = frozenset({"com", "org", "net", "info", "biz", "edu", "gov", "mobi", "name"})
+_SECOND_LEVEL = frozenset({"com", "org", "net", "co", "it", "edu"})
+_PREFIX = re.compile(r"^(?:www\d*|m)\.")
+_MOST_LABELS = 8
+
+
+class Source(NamedTuple):
+    """A known source: its category (see `CATEGORIES`) and the short name it is stored under."""
+
+    category: str
+    name: str
+
+
+class _Lists(NamedTuple):
+    exact: dict[str, Source]
+    """Search engines: the host itself, because mail.google.com is none."""
+    suffix: dict[str, Source]
+    """Everybody else: the host and whatever is below it."""
+    names: dict[str, Source]
+    aliases: dict[str, str]
+
+
+@cache
+def _lists() -> _Lists:
+    data = tomllib.loads((files("service.ingest") / "sources.toml").read_text("utf-8"))
+    lists = _Lists({}, {}, {}, data["aliases"])
+    for category in CATEGORIES:
+        hosts = lists.exact if category == "search" else lists.suffix
+        for name, text in data[category].items():
+            source = Source(category, name)
+            lists.names.setdefault(name, source)
+            for host in text.split():
+                hosts.setdefault(host, source)
+    return lists
+
+
+def _is_code(label: str) -> bool:
+    return len(label) == 2 and label.isascii() and label.isalpha()
+
+
+def _forms(host: str) -> Iterator[str]:
+    """The host and the patterns that could stand for it: a handful of dictionary look-ups."""
+    yield host
+    labels = host.split(".")
+    if len(labels) < 2 or len(labels) > _MOST_LABELS:
+        return
+    ends = [labels]
+    if _is_code(labels[-1]) or labels[-1] in _GENERIC:
+        ends.append([*labels[:-1], "{}"])
+    if len(labels) > 2 and _is_code(labels[-1]) and labels[-2] in _SECOND_LEVEL:
+        ends.append([*labels[:-2], "{}"])
+    for form in ends:
+        yield ".".join(form)
+        for place, label in enumerate(form[:-1]):
+            if _is_code(label):
+                yield ".".join([*form[:place], "{}", *form[place + 1 :]])
+
+
+def _first(host: str, hosts: dict[str, Source]) -> Source | None:
+    return next((hosts[form] for form in _forms(host) if form in hosts), None)
+
+
+@lru_cache(maxsize=8192)
+def source_of_host(host: str) -> Source | None:
+    """The known source behind a lower-case host name, or None."""
+    lists = _lists()
+    bare = _PREFIX.sub("", host)
+    found = _first(host, lists.exact) or _first(bare, lists.exact)
+    labels = host.split(".")
+    # Longest first: plus.google.com before google.com. The top-level domain alone is nobody's.
+    for start in range(len(labels) - 1 if len(labels) <= _MOST_LABELS else 0):
+        if found is not None:
+            break
+        found = _first(".".join(labels[start:]), lists.suffix)
+    return found
+
+
+def canonical(source: str) -> str:
+    """A lower-case source as it is stored: `fb` and `ig` are what people call facebook, instagram.
+
+    Host names stay as they were written.
+    """
+    return _lists().aliases.get(source, source)
+
+
+def category_of(source: str) -> str:
+    """The category of a canonical name or of a host, '' when nobody knows it."""
+    found = _lists().names.get(source)
+    if found is None and "." in source:
+        found = source_of_host(source)
+    return "" if found is None else found.category

@@ -1,0 +1,82 @@
+"""Leads: when each was won, by which visit, and when it first became a customer.
+
+The earliest lead event by (time, batch, place) wins the lead and gives its dimensions; its
+visitor is that of the earliest lead event that has one, because a form sent without a visitor is
+often followed by one with. A conversion may name a lead before its event arrives: the row is
+then there without `won_at`, and adds nothing until it is won.
+"""
+
+from __future__ import annotations
+
+from service.domain.kinds import Kind
+from service.project.attribution import TOUCHED, credited
+from service.project.rollups import NEW_EVENTS, booked
+from service.store.contributions import LEAD, contributions
+
+_COLUMNS = (
+    "lead, won_at, won_batch, won_seq, visitor, visitor_at, visitor_batch, visitor_seq,"
+    " own_dim, dim_id, converted_at"
+)
+_ROW = ", ".join(f"l.{name}" for name in _COLUMNS.split(", "))
+
+
+def _of_first(column: str, prefix: str) -> str:
+    """`column` of the earliest piece by the three columns `prefix`_at, _batch and _seq."""
+    order = f"{prefix}_at, {prefix}_batch, {prefix}_seq"
+    return f"(array_agg({column} ORDER BY {order}))[1] AS {column}"
+
+
+_OLD = f"""
+named AS MATERIALIZED (
+    SELECT (e.data->>'lead')::uuid AS lead, e.kind = {int(Kind.LEAD)} AS won,
+           e.occurred_at, e.batch_id, e.seq, e.visitor, e.visitor <> 0 AS has_visitor, e.dim_id
+    FROM {NEW_EVENTS} AND e.kind IN ({int(Kind.LEAD)}, {int(Kind.CONVERSION)})
+      AND e.data->>'lead' IS NOT NULL
+),
+old AS MATERIALIZED (
+    SELECT {_ROW} FROM (SELECT DISTINCT lead FROM named) AS n JOIN lead AS l
+    ON l.site_id = :site_id AND l.lead = n.lead
+    UNION
+    SELECT {_ROW} FROM touched AS t JOIN lead AS l
+    ON l.site_id = :site_id AND l.visitor = t.visitor AND l.visitor <> 0
+       AND l.won_at >= t.first_at AND l.won_at <= t.last_at
+)"""
+
+# NULL sorts last, so a piece that says nothing about a column never wins it.
+_FRESH = f"""
+pieces AS (
+    SELECT {_COLUMNS} FROM old
+    UNION ALL
+    SELECT lead, occurred_at, batch_id, seq, visitor,
+           CASE WHEN has_visitor THEN occurred_at END, CASE WHEN has_visitor THEN batch_id END,
+           CASE WHEN has_visitor THEN seq END, dim_id, dim_id, NULL
+    FROM named WHERE won
+    UNION ALL
+    SELECT lead, NULL, NULL, NULL, 0, NULL, NULL, NULL, 0, 0, occurred_at FROM named WHERE NOT won
+),
+merged AS (
+    SELECT lead, min(won_at) AS won_at, {_of_first("won_batch", "won")},
+           {_of_first("won_seq", "won")}, {_of_first("visitor", "visitor")},
+           min(visitor_at) AS visitor_at, {_of_first("visitor_batch", "visitor")},
+           {_of_first("visitor_seq", "visitor")}, {_of_first("own_dim", "won")},
+           min(converted_at) AS converted_at
+    FROM pieces GROUP BY lead
+),
+fresh AS MATERIALIZED (
+    SELECT lead, won_at, won_batch, won_seq, visitor, visitor_at, visitor_batch, visitor_seq,
+           own_dim, credit AS dim_id, converted_at
+    FROM ({credited("merged", "won_at")}
+    ) AS credits
+),
+stored AS (
+    INSERT INTO lead (site_id, {_COLUMNS})
+    SELECT CAST(:site_id AS bigint), changed.*
+    FROM (SELECT {_COLUMNS} FROM fresh EXCEPT SELECT {_COLUMNS} FROM old) AS changed
+    ON CONFLICT (site_id, lead) DO UPDATE
+    SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[1:])}
+)"""
+
+LEADS = booked(
+    f"{TOUCHED},{_OLD},{_FRESH}",
+    f"{contributions(LEAD, 'fresh')} UNION ALL {contributions(LEAD, 'old', -1)}",
+)

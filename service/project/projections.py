@@ -1,0 +1,82 @@
+"""The ordered table of projections, and the one place that applies it to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.kinds import EMAIL_KINDS, STATEMENT_KINDS, Kind
+from service.project.backlog import Chunk
+from service.project.conversions import CONVERSIONS
+from service.project.events import EVENTS
+from service.project.leads import LEADS
+from service.project.messages import MESSAGES
+from service.project.rollups import NEW_EVENTS
+from service.project.statements import STATEMENTS
+from service.project.visits import VISITS
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """One statement over new log rows, skipped when none of them is of its `kinds`."""
+
+    name: str
+    kinds: frozenset[int]
+    statement: TextClause
+
+
+def _projection(name: str, kinds: Iterable[Kind], sql: str) -> Projection:
+    return Projection(name, frozenset(int(kind) for kind in kinds), text(sql))
+
+
+PROJECTIONS = (
+    _projection("visits", (Kind.PAGE_VIEW,), VISITS),
+    _projection("messages", EMAIL_KINDS, MESSAGES),
+    # After the visits, which they are credited to; page views re-credit them.
+    _projection("conversions", (Kind.PAGE_VIEW, Kind.CONVERSION, Kind.REFUND), CONVERSIONS),
+    _projection("leads", (Kind.PAGE_VIEW, Kind.LEAD, Kind.CONVERSION), LEADS),
+    _projection("statements", STATEMENT_KINDS, STATEMENTS),
+    _projection("events", Kind, EVENTS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What was appended to the quarter tier: rows, and the span of their buckets."""
+
+    rows: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def __add__(self, other: Booked) -> Booked:
+        firsts = [at for at in (self.first, other.first) if at is not None]
+        lasts = [at for at in (self.last, other.last) if at is not None]
+        return Booked(self.rows + other.rows, min(firsts, default=None), max(lasts, default=None))
+
+
+_KINDS = text(f"SELECT DISTINCT e.kind FROM {NEW_EVENTS}")
+
+
+async def apply(
+    connection: AsyncConnection, chunk: Chunk, projections: Sequence[Projection] = PROJECTIONS
+) -> Booked:
+    """Project the chunk within the caller's transaction, which holds the site's lock."""
+    parameters = {
+        "site_id": chunk.site_id,
+        "zone": chunk.zone,
+        "batches": chunk.batches,
+        "first_at": chunk.first_at,
+        "last_at": chunk.last_at,
+    }
+    kinds = set((await connection.scalars(_KINDS, parameters)).all())
+    booked = Booked()
+    for projection in projections:
+        if kinds.isdisjoint(projection.kinds):
+            continue
+        row = (await connection.execute(projection.statement, parameters)).one()
+        booked += Booked(row.rows, row.first, row.last)
+    return booked

@@ -1,0 +1,89 @@
+"""What a runner remembers of failures: how to find the one batch that cannot be projected.
+
+A chunk that fails is tried again in halves until a single batch fails by itself; that one gets a
+few more attempts with growing rests, and is then parked. Meanwhile other sites go on. After
+successes the chunks grow again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from service.project.backlog import LIMIT_BATCHES
+
+ATTEMPTS = 3
+FIRST_REST = 0.2
+
+# SQLSTATE classes: connection, rollback (deadlock), resources, object state, operator
+# intervention, system; and XX, which a stopped Citus worker answers.
+_ENVIRONMENT = ("08", "40", "53", "55", "57", "58", "XX")
+
+
+def _origin(error: Exception) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def is_environmental(error: Exception) -> bool:
+    """Whether the database was away, busy or full: no batch is to blame, and it will pass."""
+    state = getattr(_origin(error), "sqlstate", None)
+    if state is not None:
+        return str(state)[:2] in _ENVIRONMENT
+    return isinstance(error, OSError | PoolTimeoutError | DBAPIError | asyncpg.InterfaceError)
+
+
+def describe(error: Exception) -> str:
+    """Class and SQLSTATE: a message of the database may quote what somebody sent."""
+    origin = _origin(error)
+    return f"{type(origin.__cause__ or origin).__name__} {getattr(origin, 'sqlstate', '')}".strip()
+
+
+@dataclass(slots=True)
+class _Setback:
+    limit_batches: int
+    attempts: int = 0
+    rest_until: float = 0.0
+
+
+class Setbacks:
+    """Failures by site since its last full recovery; `now` is monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._sites: dict[int, _Setback] = {}
+
+    def resting(self, now: float) -> list[int]:
+        """Sites to leave alone at this moment."""
+        return [site_id for site_id, at in self._sites.items() if at.rest_until > now]
+
+    def limit_batches(self, site_id: int) -> int:
+        """How many batches to try together."""
+        setback = self._sites.get(site_id)
+        return LIMIT_BATCHES if setback is None else setback.limit_batches
+
+    def failed(self, site_id: int, batches: int, now: float) -> bool:
+        """Note that so many batches failed together; True when the one batch is to be parked."""
+        setback = self._sites.setdefault(site_id, _Setback(LIMIT_BATCHES))
+        if batches > 1:
+            setback.limit_batches = batches // 2
+            return False
+        setback.limit_batches = 1
+        setback.attempts += 1
+        if setback.attempts < ATTEMPTS:
+            setback.rest_until = now + FIRST_REST * 2**setback.attempts
+            return False
+        setback.attempts = 0
+        setback.rest_until = 0.0
+        return True
+
+    def succeeded(self, site_id: int) -> None:
+        """Note a success: larger chunks again."""
+        setback = self._sites.get(site_id)
+        if setback is None:
+            return
+        setback.attempts = 0
+        setback.limit_batches *= 2
+        if setback.limit_batches >= LIMIT_BATCHES:
+            del self._sites[site_id]

@@ -1,0 +1,86 @@
+"""Kompas's own metrics: every object on one registry, so that each process exposes just these."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()
+
+REGISTRY = CollectorRegistry()
+
+# --- HTTP ------------------------------------------------------------------------------------
+
+REQUESTS = Counter(
+    "kompas_http_requests",
+    "Requests answered, by method, route template and status code.",
+    ("method", "route", "status"),
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "kompas_http_request_seconds",
+    "Duration of a request, from its first byte to the end of its answer, by route template.",
+    ("route",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+
+# --- Ingestion -------------------------------------------------------------------------------
+
+EVENTS = Counter(
+    "kompas_events",
+    "Events received, by kind and outcome: accepted, duplicate or rejected.",
+    ("kind", "outcome"),
+    registry=REGISTRY,
+)
+REJECTIONS = Counter(
+    "kompas_rejections", "Events refused, by the code of the reason.", ("code",), registry=REGISTRY
+)
+BATCH_EVENTS = Histogram(
+    "kompas_batch_events",
+    "Events that were committed together.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000),
+    registry=REGISTRY,
+)
+COMMIT_SECONDS = Histogram(
+    "kompas_commit_seconds",
+    "Duration of one commit of a batch, from sending its statement to the database's answer.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    registry=REGISTRY,
+)
+COMMIT_FAILURES = Counter(
+    "kompas_commit_failures", "Attempts to commit a batch that failed.", registry=REGISTRY
+)
+PENDING_EVENTS = Gauge(
+    "kompas_pending_events", "Events in memory that wait for their commit.", registry=REGISTRY
+)
+
+# --- Projection ------------------------------------------------------------------------------
+
+PROJECTED_EVENTS = Counter(
+    "kompas_projected_events", "Events of the log that were projected.", registry=REGISTRY
+)
+PROJECTION_SECONDS = Histogram(
+    "kompas_projection_seconds",
+    "Duration of one projection transaction, from the choice of batches to the commit.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+PROJECTION_LAG = Gauge(
+    "kompas_projection_lag_seconds",
+    "Seconds from receipt to projection of the oldest batch projected last; 0 when none waits.",
+    registry=REGISTRY,
+)
+PROJECTION_FAILURES = Counter(
+    "kompas_projection_failures",
+    "Projection transactions rolled back, by cause: environment (will pass) or batch.",
+    ("cause",),
+    registry=REGISTRY,
+)
+PARKED_BATCHES = Counter(
+    "kompas_parked_batches",
+    "Batches set aside because they failed again and again by themselves.",
+    registry=REGISTRY,
+)
+ROLLUP_ROWS = Counter(
+    "kompas_rollup_rows", "Rows appended to the quarter-hour rollup.", registry=REGISTRY
+)

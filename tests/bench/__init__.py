@@ -1,0 +1,1 @@
+"""Hot paths beside their floors, measured within one run: `make bench`."""

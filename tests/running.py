@@ -1,0 +1,128 @@
+"""A real `kompas serve` process, and a small HTTP client for it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+ADMIN_KEY = f"sk_{secrets.token_hex(24)}"
+READY_SECONDS = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, with amounts read exactly."""
+        return json.loads(self.body, parse_float=Decimal)
+
+
+@dataclass
+class Service:
+    """A running service; one keep-alive connection, requests one after the other."""
+
+    port: int
+    key: str = ADMIN_KEY
+    process: subprocess.Popen[str] | None = None
+    _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        payload = None if body is None else json.dumps(body, default=str).encode()
+        sent = {"Authorization": f"Bearer {self.key}", **(headers or {})}
+        try:
+            self._connection.request(method, path, payload, sent)
+            answer = self._connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
+        except (http.client.HTTPException, OSError):
+            self._connection.close()
+            self._connection = None
+            raise
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None, **query: object) -> Answer:
+        return self.request("GET", f"{path}?{urlencode(query)}" if query else path, None, headers)
+
+    def post(self, path: str, body: object) -> Answer:
+        return self.request("POST", path, body)
+
+    def kpi(self, kpi: str, **query: object) -> Any:
+        """A KPI's answer; fails loudly when there is none."""
+        answer = self.get(f"/v1/kpis/{kpi}", **query)
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    def site_key(self, slug: str, timezone: str, currency: str) -> str:
+        """Makes a site of its own and a key with all scopes for it."""
+        site = {"slug": slug, "name": slug, "timezone": timezone, "currency": currency}
+        made = self.post("/v1/sites", site)
+        assert made.status in {200, 201}, made.body
+        key = {"site": slug, "name": "test", "scopes": ["ingest", "read", "admin"]}
+        answer = self.post("/v1/keys", key)
+        assert answer.status in {200, 201}, answer.body
+        return str(answer.json["key"])
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process is None or self.process.poll() is None, "the service exited"
+            try:
+                if self.get("/readyz").status == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError("the service did not become ready")
+
+
+@contextmanager
+def kompas_serve(*arguments: str, **environment: str) -> Iterator[Service]:
+    """`kompas serve` on a free port until the block ends (SIGTERM, must exit with 0)."""
+    port = free_port()
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port), *arguments]
+    env = {**os.environ, "KOMPAS_BOOTSTRAP_ADMIN_KEY": ADMIN_KEY, **environment}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+    service = Service(port, process=process)
+    try:
+        service.wait_ready()
+        yield service
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert process.returncode == 0
