@@ -19,6 +19,7 @@ check: $(VENV)/.development ## Lint, types, import contracts, freshness of gener
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/grafana
 	$(BIN)/lint-imports
 	$(BIN)/kompas openapi --check openapi.json
 	$(BIN)/kompas docs --check docs/reference

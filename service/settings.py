@@ -116,12 +116,6 @@ class Settings(BaseSettings):
         description="Proxies whose X-Forwarded-For is believed: IPs and CIDRs, comma-separated.",
         json_schema_extra=_must_be("IP addresses or CIDR ranges such as 10.0.0.0/8,::1"),
     )
-    country_header: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z0-9-]+$",
-        description="Request header in which a proxy puts the visitor's country code.",
-        json_schema_extra=_must_be("the name of a header such as CF-IPCountry"),
-    )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "warning",
         description="Lowest level that is logged.",
@@ -165,7 +159,7 @@ class Settings(BaseSettings):
     )
     worker: bool = Field(
         True,
-        description="Whether `kompas serve` also projects, drains and refreshes.",
+        description="Whether `kompas serve` also projects, and refreshes.",
         json_schema_extra=_must_be("true or false"),
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.kit.clock import Clock
+from service.kit.log import get_logger
 from service.kpi.catalogue import load_catalogue
 from service.kpi.engine import KpiEngine
 from service.kpi.snapshot import SnapshotTask
@@ -17,7 +18,9 @@ from service.project.runner import Runner
 from service.settings import Settings
 from service.store.retention import forget_keys
 
-log = structlog.get_logger()
+RESTART_SECONDS = 5.0
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,33 @@ class Worker:
             try:
                 await chore.do()
             except Exception:
-                log.exception("chore failed", chore=chore.name)
+                log.exception("chore_failed", chore=chore.name)
             await asyncio.sleep(chore.every_seconds)
 
     async def _forget_keys(self) -> None:
         await forget_keys(self._engine, self._clock.now().date())
+
+
+@asynccontextmanager
+async def working(worker: Worker, restart_seconds: float = RESTART_SECONDS) -> AsyncIterator[None]:
+    """The worker runs while the block does, and finishes its transaction afterwards.
+
+    Its parts outlive what they can foresee; when one ends with anything else, that is logged as
+    an error and all are started again, because events must go on being counted.
+    """
+    task = asyncio.create_task(_kept_running(worker, restart_seconds))
+    try:
+        yield
+    finally:
+        await worker.stop()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _kept_running(worker: Worker, restart_seconds: float) -> None:
+    while True:
+        try:
+            await worker.run()
+        except Exception:
+            log.exception("worker_failed", restart_seconds=restart_seconds)
+        await asyncio.sleep(restart_seconds)

@@ -94,6 +94,13 @@ class Service:
         assert answer.status in {200, 201}, answer.body
         return str(answer.json["key"])
 
+    def close(self) -> None:
+        """Gives the connection back, and what was printed."""
+        if self._connection is not None:
+            self._connection.close()
+        if self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
+
     def wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
@@ -125,4 +132,6 @@ def kompas_serve(*arguments: str, **environment: str) -> Iterator[Service]:
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+        finally:
+            service.close()
     assert process.returncode == 0

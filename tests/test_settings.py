@@ -29,7 +29,6 @@ def test_nothing_needs_to_be_set() -> None:
         "default_timezone": "Europe/Copenhagen",
         "default_currency": "DKK",
         "trusted_proxies": (),
-        "country_header": None,
         "log_level": "warning",
         "metrics_windows": (
             "today", "yesterday", "last_7_days", "last_30_days", "this_month", "last_month",
@@ -60,7 +59,6 @@ def test_nothing_needs_to_be_set() -> None:
         ("public_url", "https://stats.example.dk/", "https://stats.example.dk"),
         ("worker", "false", False),
         ("cors_origins", "https://a.dk,http://localhost:3000/", ("https://a.dk", "http://localhost:3000")),
-        ("country_header", "CF-IPCountry", "CF-IPCountry"),
     ],
 )  # fmt: skip
 def test_a_variable_is_read(
@@ -85,7 +83,6 @@ def test_a_variable_is_read(
         ("default_timezone", "Europe", "an IANA time zone"),
         ("default_currency", "kr", "three capital letters"),
         ("trusted_proxies", "10.0.0.0/8,proxy", "CIDR ranges"),
-        ("country_header", "X Country", "the name of a header"),
         ("log_level", "loud", "one of debug, info, warning, error, critical"),
         ("log_format", "xml", "json or console"),
         ("metrics_windows", "today,tomorrow", "last_7_days"),

@@ -30,7 +30,9 @@ def settings_page() -> str:
         value = "" if shown in {None, ""} else f"`{shown}`"
         rows.append(f"| `KOMPAS_{name.upper()}` | {field.description} | {must_be} | {value} |")
     head = "| variable | meaning | must be | default |\n|---|---|---|---|\n"
-    return f"# Settings\n\nAll settings are environment variables.\n\n{head}" + "\n".join(rows) + "\n"
+    return (
+        f"# Settings\n\nAll settings are environment variables.\n\n{head}" + "\n".join(rows) + "\n"
+    )
 
 
 GENERATED = {"kpis.md": render, "settings.md": settings_page}

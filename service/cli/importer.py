@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from http.client import HTTPException
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TextIO
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import typer
@@ -41,6 +43,8 @@ WHOLE_NUMBERS = {
     *("followers", "reach", "volume", "score"),
 }
 YES_OR_NO = {"consent", "machine", "new_customer"}
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_SAID = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,14 @@ class Columns:
 
 
 def _typed(field: str, text: str) -> object:
-    """JSON types for the fields that need one; amounts stay decimal strings, which are exact."""
+    """JSON types for the fields that need one; amounts stay decimal strings, which are exact.
+
+    What is none of its field's type stays a text: the service refuses it and says why.
+    """
     if field in WHOLE_NUMBERS:
-        return int(text) if text.lstrip("-").isdigit() else text
+        return int(text) if _WHOLE.fullmatch(text) else text
     if field in YES_OR_NO:
-        return {"true": True, "1": True, "yes": True}.get(text.lower(), False)
+        return _SAID.get(text.lower(), text)
     return text
 
 
@@ -82,7 +89,7 @@ def _pairs(options: list[str], name: str) -> dict[str, str]:
         field, equals, value = option.partition("=")
         if not (field and equals and value):
             raise StartupError(f"--{name} takes field=value, for example --{name} cost=Spend.")
-        pairs[field.strip()] = value
+        pairs[field.strip()] = value.strip()
     return pairs
 
 
@@ -120,13 +127,24 @@ def _send(url: str, key: str, events: list[Any]) -> dict[str, Any]:
             if error.code in {429, 503} and left:
                 time.sleep(int(error.headers.get("Retry-After", "1")))
                 continue
-            body = json.loads(error.read() or b"{}")
+            body = _decoded(error.read())
             if "rejected" in body:
-                return dict(body)
-            raise StartupError(f"The service answered {error.code}: {body.get('message')}") from None
-        except URLError as error:
-            raise StartupError(f"No Kompas answers at {url}: {error.reason}.") from None
+                return body
+            said = body.get("message", error.reason)
+            raise StartupError(f"The service answered {error.code}: {said}") from None
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise StartupError(f"No Kompas answers at {url}: {reason}.") from None
     raise StartupError(f"The service at {url} stays busy; try again later.")
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    """An error's JSON object; empty for anything else, such as the page of a proxy."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _batches(events: Iterator[Any]) -> Iterator[list[Any]]:
@@ -134,7 +152,7 @@ def _batches(events: Iterator[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
-def import_file(
+def import_file(  # noqa: PLR0917 - the library hands options in by name
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted(DOORS))}.")],
     file: Annotated[Path, typer.Argument(help="A CSV file with a header line.")],
     mapping: Annotated[
@@ -158,6 +176,10 @@ def import_file(
         raise StartupError(f"Unknown kind '{kind}'; one of: {', '.join(sorted(DOORS))}.")
     if not key:
         raise StartupError("A key is needed: --key sk_… or the environment variable KOMPAS_KEY.")
+    if not url.startswith(("http://", "https://")):
+        raise StartupError(f"--url takes an http or https address, not '{url}'.")
+    if len(delimiter) != 1:
+        raise StartupError("--delimiter takes one character, for example --delimiter ';'.")
     columns = Columns(_pairs(mapping or [], "map"), _pairs(fixed or [], "set"))
     accepted = duplicates = rejected = line = 0
     try:
@@ -171,7 +193,7 @@ def import_file(
                     typer.echo(f"row {row}: {refusal['code']}: {refusal['message']}", err=True)
                 rejected += len(answer["rejected"])
                 line += len(batch)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise StartupError(f"Cannot read {file}: {error}.") from None
     typer.echo(f"{accepted} accepted, {duplicates} duplicates, {rejected} rejected")
     if rejected:

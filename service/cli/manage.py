@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Annotated
-from zoneinfo import ZoneInfo, available_timezones
 
 import typer
 
+from service.admin.sites import SLUG
 from service.cli.database import ready_engine
 from service.domain.access import Scope
 from service.errors import StartupError
+from service.kpi.zones import zone
 from service.settings import load_settings
 from service.store.access import KeyStore, create_key, create_site, list_keys, list_sites
+from service.store.fx import check_currency
 
 site = typer.Typer(help="The tracked properties.", no_args_is_help=True)
 key = typer.Typer(help="The keys that open Kompas.", no_args_is_help=True)
@@ -26,13 +29,13 @@ def site_create(
     currency: Annotated[str, typer.Option(help="Reporting currency.")] = "DKK",
 ) -> None:
     """Make a site."""
-    if timezone not in available_timezones():
-        raise StartupError(f"'{timezone}' is no IANA time zone; for example Europe/Copenhagen.")
-    zone = ZoneInfo(timezone).key
+    if not re.fullmatch(SLUG, slug):
+        raise StartupError(f"'{slug}' must be 1 to 63 small letters, digits and hyphens.")
+    where, money = zone(timezone, "timezone").key, check_currency(currency, "currency")
 
     async def run() -> None:
         async with ready_engine(load_settings()) as engine:
-            made = await create_site(engine, slug, name or slug, zone, currency.upper())
+            made = await create_site(engine, slug, name or slug, where, money)
         typer.echo(f"site {made.slug}: {made.timezone}, {made.currency}")
 
     asyncio.run(run())
@@ -78,6 +81,8 @@ def key_list() -> None:
     async def run() -> None:
         async with ready_engine(load_settings()) as engine:
             for row in await list_keys(engine):
-                typer.echo(f"{row.id}\t{row.site}\t{row.prefix}…\t{','.join(row.scopes)}\t{row.name}")
+                typer.echo(
+                    f"{row.id}\t{row.site}\t{row.prefix}…\t{','.join(row.scopes)}\t{row.name}"
+                )
 
     asyncio.run(run())

@@ -24,7 +24,7 @@ from service.project.rebuild import rebuild as rebuild_site
 from service.settings import Settings, load_settings
 from service.store.access import KeyStore, bootstrap, list_sites
 from service.store.migrate import migrate as migrate_database
-from service.worker import Worker
+from service.worker import Worker, working
 
 DRAIN_SECONDS = 8
 KEEP_ALIVE_SECONDS = 20
@@ -45,7 +45,7 @@ def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
     if sys.platform == "win32":
         asyncio.run(supervised())
         return
-    import uvloop
+    import uvloop  # noqa: PLC0415 - there is none for Windows
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(supervised())
@@ -141,12 +141,11 @@ def worker() -> None:
     configure_logging(settings.log_level, settings.log_format)
 
     async def work() -> None:
-        async with ready_engine(settings, own=True) as engine:
-            tasks = Worker(engine, SystemClock(), settings)
-            try:
-                await tasks.run()
-            finally:
-                await tasks.stop()
+        async with (
+            ready_engine(settings, own=True) as engine,
+            working(Worker(engine, SystemClock(), settings)),
+        ):
+            await asyncio.Event().wait()  # until a signal cancels it
 
     run_until_signal(work())
 
@@ -163,7 +162,9 @@ def migrate() -> None:
 
 
 def rebuild(
-    site: Annotated[str | None, typer.Option(help="One site's slug; all sites if left out.")] = None,
+    site: Annotated[
+        str | None, typer.Option(help="One site's slug; all sites if left out.")
+    ] = None,
 ) -> None:
     """Make facts and rollups again from the log; readers see the old ones until it is done."""
 

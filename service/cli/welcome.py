@@ -1,5 +1,7 @@
 """What `kompas serve` prints when it is ready."""
 
+# ruff: noqa: E501 - lines that are copied and pasted must not be broken
+
 from __future__ import annotations
 
 from service.store.access import FirstStart

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from service.errors import ForbiddenError, NotFoundError, UnauthorizedError
+
 
 class Scope(StrEnum):
     """What a key allows. `public` keys (`pk_…`) may only write, and may be seen by anybody."""
@@ -55,3 +57,38 @@ class Authenticator(Protocol):
     async def site(self, slug: str) -> Site | None:
         """The site of that slug, or None."""
         ...
+
+
+_LONGEST = 256
+"""Characters of a key or slug: nothing longer is looked up."""
+
+
+async def authorized(access: Authenticator, key: str | None, scope: Scope) -> Principal:
+    """Who the key stands for, if that may do what `scope` says.
+
+    Raises UnauthorizedError without a key or for one that nobody knows, ForbiddenError for a
+    known key without the scope.
+    """
+    if not key:
+        raise UnauthorizedError("A key is needed: send the header `Authorization: Bearer <key>`.")
+    principal = await access.principal(key) if len(key) <= _LONGEST else None
+    if principal is None:
+        raise UnauthorizedError("Nobody knows this key: it is mistyped, or was revoked.")
+    if not principal.allows(scope):
+        raise ForbiddenError(f"This key does not have the scope `{scope}`.", scope=str(scope))
+    return principal
+
+
+async def site_of(access: Authenticator, principal: Principal, slug: str | None) -> Site:
+    """The site that a request is about: the key's own, or the one that an admin key names.
+
+    Raises ForbiddenError when another key names another site, NotFoundError (`unknown_site`).
+    """
+    if not slug or slug == principal.site.slug:
+        return principal.site
+    if Scope.ADMIN not in principal.scopes:
+        raise ForbiddenError("Only a key with the scope `admin` may name another site.")
+    site = await access.site(slug) if slug.isprintable() and len(slug) <= _LONGEST else None
+    if site is None:
+        raise NotFoundError(f"There is no site {slug[:64]!r}.", code="unknown_site")
+    return site

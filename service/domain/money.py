@@ -26,9 +26,9 @@ def to_micros(amount: int | Decimal | str) -> int:
         raise MoneyError("must be a finite number")
     if abs(value) >= LIMIT // MICROS:
         raise MoneyError("must be below a trillion")
-    scaled = value.scaleb(6)
-    micros = int(scaled)
-    if micros != scaled:
+    micros = int(value.scaleb(6))
+    # Scaling rounds to 28 digits; comparing does not.
+    if from_micros(micros) != value:
         raise MoneyError("must have at most six decimals")
     return micros
 

@@ -1,8 +1,8 @@
 """Which channel brought somebody: GA4's rules, in GA4's order, as one table.
 
 Source of the rules: Google Analytics help, answer 9756891 ("Default channel group"), in the form
-of the macro in Velir/dbt-ga4. Added: a channel for AI assistants, and click ids. Everything is
-compared in lower case.
+of the macro in Velir/dbt-ga4, but with "is email" where the macro has "contains email", as Google
+writes it. Added: a channel for AI assistants, and click ids. Everything is compared in lower case.
 """
 
 from __future__ import annotations
@@ -111,11 +111,11 @@ NO_TAGS = Tags()
 
 def _link_tags(query: str) -> tuple[Tags, str]:
     """The utm parameters of a query string, and the source of a click id (first one wins)."""
-    if "utm_" not in query and "clid" not in query and "braid" not in query:
+    lowered = query.lower()
+    if "utm_" not in lowered and not any(name in lowered for name, _ in CLICK_IDS):
         return NO_TAGS, ""
-    # More parameters than this are no link that anybody clicked on.
     found: dict[str, str] = {}
-    for name, value in parse_qsl(query[:8192], errors="replace"):
+    for name, value in parse_qsl(query, errors="replace"):
         found.setdefault(name.lower(), value)
     tags = Tags(*(found.get(f"utm_{name}", "") for name in Tags._fields))
     clicked = next((source for name, source in CLICK_IDS if found.get(name)), "")
@@ -138,35 +138,32 @@ def is_own_host(host: str, page_host: str) -> bool:
     ) and "" not in (host, page_host)
 
 
-def classify(
-    source: str,
-    medium: str,
-    campaign: str,
-    referrer_host: str,
-    page_host: str,
-    query: str,
-    *,
-    content: str = "",
-    term: str = "",
-) -> Dimension:
-    """The dimension of a page view: explicit fields, then utm tags, click ids, the referrer.
+def classify(said: Tags, referrer_host: str, page_host: str, query: str) -> Dimension:
+    """The dimension of a page view: what was `said`, then utm tags, click ids, the referrer.
 
     Hosts are lower-case without port ('' for none), `query` is the page's query string. Source
     and medium are stored in lower case, campaign, content and term as they were written.
     """
-    said = Tags(source, medium, campaign, content, term)
     linked, clicked = _link_tags(query) if query else (NO_TAGS, "")
     referrer = "" if is_own_host(referrer_host, page_host) else referrer_host
-    merged = said if linked is NO_TAGS else Tags(*(a or b for a, b in zip(said, linked, strict=True)))
-    return _verdict(merged, clicked, referrer)
+    merged = (
+        said if linked is NO_TAGS else Tags(*(a or b for a, b in zip(said, linked, strict=True)))
+    )
+    return _remembered(merged, clicked, referrer)
 
 
 def from_tags(tags: Tags) -> Dimension:
     """The dimension of an event that is no visit: its explicit fields alone, or the empty one."""
-    return _verdict(tags, "", "") if any(tags) else Dimension()
+    return _remembered(tags, "", "") if any(tags) else Dimension()
 
 
-@lru_cache(maxsize=16384)
+def _remembered(tags: Tags, clicked: str, referrer_host: str) -> Dimension:
+    # Real tags are short and come again; long ones would fill the memory and never be asked for.
+    if sum(map(len, tags)) + len(referrer_host) > _CACHED_CHARACTERS:
+        return _verdict(tags, clicked, referrer_host)
+    return _cached_verdict(tags, clicked, referrer_host)
+
+
 def _verdict(tags: Tags, clicked: str, referrer_host: str) -> Dimension:
     source, medium, campaign, content, term = (_clean(text) for text in tags)
     source, medium = canonical(source.lower()), medium.lower()
@@ -179,3 +176,6 @@ def _verdict(tags: Tags, clicked: str, referrer_host: str) -> Dimension:
     channel = channel_of(source, medium, campaign)
     return Dimension(channel, source, medium, campaign, content, term)
 
+
+_CACHED_CHARACTERS = 512
+_cached_verdict = lru_cache(maxsize=16384)(_verdict)

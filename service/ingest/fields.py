@@ -26,22 +26,24 @@ ID_CHARACTERS = 256
 PROPS_KEYS = 64
 PROPS_DEPTH = 8
 ITEMS = 256
+LINKS = 100
+TARGET_CHARACTERS = 2048
 LARGEST_COUNT = 10**15
 """Keeps sums of thousands of counts within 64 bits."""
+LARGEST_ID = 10**32
 OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
 
 
 class Page(NamedTuple):
-    """A parsed http(s) address: `path` starts with a slash, `query` has no question mark."""
+    """A parsed http(s) address.
+
+    `host` is lower case without port, `text` what the log holds (host, port unless it is the
+    usual one, path), `query` has no question mark.
+    """
 
     host: str
-    path: str
+    text: str
     query: str
-
-    @property
-    def text(self) -> str:
-        """Host and path, as the log holds them."""
-        return self.host + self.path
 
 
 def text(value: Any, _context: Context) -> str:
@@ -64,7 +66,7 @@ def name(value: Any, context: Context) -> str:
 
 def identity(value: Any, _context: Context) -> str:
     """An id of the client's: a text of 1 to 256 characters, or a whole number."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_ID:
         return str(value)
     if not isinstance(value, str):
         raise RefusedError(Code.WRONG_TYPE, "must be a text (or a whole number)")
@@ -82,6 +84,15 @@ def hashed(person: str) -> Parser:
         return context.keyring.text(person, identity(value, context))
 
     return parse
+
+
+def own_site(value: Any, context: Context) -> str:
+    """The slug of the request's own site; keys that may name another are led there before."""
+    if value != context.site.slug:
+        raise RefusedError(
+            Code.WRONG_SITE, "must be the site of the key; an admin key may name another"
+        )
+    return context.site.slug
 
 
 def boolean(value: Any, _context: Context) -> bool:
@@ -151,19 +162,26 @@ _URL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _DEFAULT_PORTS = frozenset({"", "80", "443"})
+_CACHED_CHARACTERS = 512
+"""Longer addresses are rarely seen twice, and a cache full of them would weigh 100 MB."""
 
 
-@lru_cache(maxsize=16384)
 def parse_page(address: str) -> Page | None:
     """The parts of an address, without user, password and fragment; None when it is none."""
+    return _known_page(address) if len(address) <= _CACHED_CHARACTERS else _page(address)
+
+
+def _page(address: str) -> Page | None:
     match = _URL.fullmatch(address.strip())
     if match is None:
         return None
     _, host, port, path, query = match.groups(default="")
     host = host.lower().rstrip(".")
-    if port not in _DEFAULT_PORTS:
-        host = f"{host}:{port}"
-    return Page(host, path or "/", query) if host else None
+    shown = host if port in _DEFAULT_PORTS else f"{host}:{port}"
+    return Page(host, shown + (path or "/"), query) if host else None
+
+
+_known_page = lru_cache(maxsize=16384)(_page)
 
 
 def url(value: Any, context: Context) -> Page:
@@ -181,10 +199,35 @@ def link(value: Any, context: Context) -> str:
     return url(value, context).text
 
 
+def is_target(address: str) -> bool:
+    """Whether a reader may be sent to this address: http(s), and safe in a header."""
+    return (
+        len(address) <= TARGET_CHARACTERS
+        and address[:4].lower() == "http"
+        and address.isprintable()
+        and " " not in address
+        and parse_page(address) is not None
+    )
+
+
+def targets(value: Any, _context: Context) -> list[str]:
+    """The links of a mail, for which click tokens are minted."""
+    if not isinstance(value, list):
+        raise RefusedError(Code.WRONG_TYPE, "must be a list of addresses")
+    if len(value) > LINKS:
+        raise RefusedError(Code.TOO_LONG, f"must have at most {LINKS} addresses")
+    if not all(isinstance(item, str) and is_target(item) for item in value):
+        raise RefusedError(
+            Code.INVALID_URL,
+            f"must hold absolute http or https addresses of at most {TARGET_CHARACTERS} characters",
+        )
+    return value
+
+
 def referrer(value: Any, context: Context) -> str:
     """The host of the page before; browsers send all kinds of things, so '' where it has none."""
     page = parse_page(text(value, context))
-    return "" if page is None else page.host.partition(":")[0]
+    return "" if page is None else page.host
 
 
 _INSTANT = re.compile(
@@ -210,8 +253,8 @@ def instant(value: Any, context: Context) -> datetime:
             Code.INVALID_TIME,
             "must be a text such as 2026-05-01T10:00:00+02:00; seconds since 1970 are not taken",
         )
-    if _DAY.fullmatch(value):
-        return _bounded(context.start_of(day(value, context)), context)
+    if len(value) == 10 and _DAY.fullmatch(value):
+        return context.start_of(day(value, context))
     match = _INSTANT.fullmatch(value)
     if match is None:
         raise RefusedError(

@@ -32,7 +32,7 @@ class Keyring:
     """The hashes of the site with this secret (1 to 64 bytes)."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._passing = blake2b(digest_size=16, key=secret, person=b"passing")
         self._bases = {
             person: blake2b(digest_size=16, key=secret, person=person.encode())
             for person in PERSONS
@@ -58,7 +58,7 @@ class Keyring:
 
     def passing_visitor(self, salt: bytes, text: str) -> int:
         """A visitor of one day: `salt` is forgotten with the day, and the link with it."""
-        state = blake2b(key=self._secret, salt=b"", person=b"passing", digest_size=16)
+        state = self._passing.copy()
         state.update(salt)
         state.update(text.encode("utf-8", "replace"))
         return visitor_number(state.digest())

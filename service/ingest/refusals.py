@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from service.kit import json
@@ -47,39 +48,66 @@ class RefusalCode(StrEnum):
 
 
 class RefusedError(Exception):
-    """One event is not acceptable; `message` begins with the field and says what is right."""
+    """One event is not acceptable; `message` says what is right.
 
-    def __init__(self, code: RefusalCode, message: str, field: str = "") -> None:
+    With a `field`, which the runner adds for a field's own parser, the message goes on from the
+    field's name ("must be a text"); without one it is a sentence.
+    """
+
+    def __init__(self, code: RefusalCode, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
 
 
-def nearest(word: str, words: Mapping[str, Any]) -> str:
+@lru_cache(maxsize=256)
+def nearest(word: str, words: tuple[str, ...]) -> str:
     """' Did you mean …?' for the closest of `words`, or nothing."""
     found = get_close_matches(word[:64].lower(), words, n=1, cutoff=0.6)
     return f" Did you mean `{found[0]}`?" if found else ""
 
 
 _HIDDEN = "(hidden)"
-_PERSONAL = frozenset({"visitor", "customer", "lead", "recipient", "respondent", "text"})
-_MAIL_ADDRESS = re.compile(r"[\w.+%-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+")
+_PERSONAL = ("visitor", "customer", "lead", "recipient", "respondent", "text")
+_MAIL_ADDRESS = re.compile(r"[\w.+%-]{1,64}(?:@|%40)[\w-]{1,64}(?:\.[\w-]{1,64})+")
+# In a text that is no JSON: the member's name, and its value up to where it may end.
+_MEMBER = re.compile(
+    rf'("(?:{"|".join(_PERSONAL)})"\s*:\s*)(?:"(?:[^"\\]|\\.)*"?|[^",}}\]\s]+)', re.DOTALL
+)
 
 
 def clip(text: str) -> str:
-    """At most 8 KiB that Postgres can store, without e-mail addresses."""
+    """At most 8 KiB that Postgres can store, without e-mail addresses and ids of people."""
     text = json.clean(text[:PAYLOAD_BYTES])
-    if "@" in text:
+    text = _MEMBER.sub(rf'\1"{_HIDDEN}"', text)
+    if "@" in text or "%40" in text:
         text = _MAIL_ADDRESS.sub("[email]", text)
     return text.encode("utf-8", "replace")[:PAYLOAD_BYTES].decode("utf-8", "ignore")
 
 
-def payload_of(value: Any) -> str:
-    """A refused event as an operator may read it: JSON text, ids of people left out."""
+def _without_people(value: Any) -> Any:
     if isinstance(value, dict):
-        value = {name: _HIDDEN if name in _PERSONAL else item for name, item in value.items()}
+        return {
+            name: _HIDDEN if name in _PERSONAL else _without_people(item)
+            for name, item in value.items()
+        }
+    return [_without_people(item) for item in value] if isinstance(value, list) else value
+
+
+def payload_of(value: Any, known: Collection[str]) -> str:
+    """A refused event as an operator may read it: JSON text, ids of people left out.
+
+    Of an object only the members in `known` are shown: a misspelt `custmer` is a customer too.
+    """
+    if isinstance(value, dict):
+        value = {name: item if name in known else _HIDDEN for name, item in value.items()}
     try:
-        return clip(json.dumps(value))
+        return clip(json.dumps(_without_people(value)))
     except (TypeError, ValueError, RecursionError):
-        return clip(repr(value)[:PAYLOAD_BYTES])
+        return "(not JSON)"
+
+
+def pointer(name: str) -> str:
+    """A member of the event as a JSON pointer (RFC 6901), at most 64 characters of its name."""
+    return "/" + clip(name[:64]).replace("~", "~0").replace("/", "~1")

@@ -17,6 +17,8 @@ _GENERIC = frozenset({"com", "org", "net", "info", "biz", "edu", "gov", "mobi", 
 _SECOND_LEVEL = frozenset({"com", "org", "net", "co", "it", "edu"})
 _PREFIX = re.compile(r"^(?:www\d*|m)\.")
 _MOST_LABELS = 8
+_LONGEST_HOST = 253
+"""What DNS allows; anything longer is nobody's host and would only fill the cache."""
 
 
 class Source(NamedTuple):
@@ -75,9 +77,13 @@ def _first(host: str, hosts: dict[str, Source]) -> Source | None:
     return next((hosts[form] for form in _forms(host) if form in hosts), None)
 
 
-@lru_cache(maxsize=8192)
 def source_of_host(host: str) -> Source | None:
     """The known source behind a lower-case host name, or None."""
+    return _source_of_host(host) if len(host) <= _LONGEST_HOST else None
+
+
+@lru_cache(maxsize=8192)
+def _source_of_host(host: str) -> Source | None:
     lists = _lists()
     bare = _PREFIX.sub("", host)
     found = _first(host, lists.exact) or _first(bare, lists.exact)
@@ -93,14 +99,14 @@ def source_of_host(host: str) -> Source | None:
 def canonical(source: str) -> str:
     """A lower-case source as it is stored: `fb` and `ig` are what people call facebook, instagram.
 
-    Host names stay as they were written.
+    Host names stay as they were written, unless the list has an alias for them.
     """
     return _lists().aliases.get(source, source)
 
 
 def category_of(source: str) -> str:
     """The category of a canonical name or of a host, '' when nobody knows it."""
-    found = _lists().names.get(source)
+    found = _lists().names.get(source) if source else None
     if found is None and "." in source:
         found = source_of_host(source)
     return "" if found is None else found.category

@@ -43,7 +43,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         seen: set[str] = set()
-        double = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]  - add answers None
+        double = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value] # add answers None
         raise JsonError("duplicate_key", f"The key {double[:64]!r} occurs twice in one object.")
     return result
 

@@ -56,8 +56,11 @@ def read_entries(folder: Path) -> list[Entry]:
             document = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
         except tomllib.TOMLDecodeError as error:
             raise CatalogueError([f"{path.name}: is not TOML: {error}"]) from error
-        for data in document.get("kpi", []):
-            merged = {**document.get("defaults", {}), **data}
+        kpis, defaults = document.pop("kpi", []), document.pop("defaults", {})
+        if document or not isinstance(kpis, list) or not isinstance(defaults, dict):
+            raise CatalogueError([f"{path.name}: holds [defaults] and [[kpi]] tables only"])
+        for data in kpis:
+            merged = {**defaults, **data}
             entries.append(Entry(path.name, str(data.get("id", "?")), merged))
     return entries
 

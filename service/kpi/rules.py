@@ -80,9 +80,11 @@ def _unknown(what: str, name: object, names: Sequence[str]) -> str:
 
 
 def _formulas(entry: Entry) -> Iterator[Mapping[str, Any]]:
+    """What each view says, over what the entry says for all of them."""
+    shared = {key: entry.data[key] for key in _OF_A_FORMULA if key in entry.data}
     views = entry.data.get("views")
-    parts = views.values() if isinstance(views, dict) else [entry.data]
-    yield from (part for part in parts if isinstance(part, dict))
+    parts = views.values() if isinstance(views, dict) else [{}]
+    yield from ({**shared, **part} for part in parts if isinstance(part, dict))
 
 
 def _sides(entry: Entry) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -160,11 +162,22 @@ def weights(entry: Entry) -> Problems:
             yield f"the {side} has no terms"
         for name, value in terms.items():
             parts = value if isinstance(value, dict) else {"weight": value}
-            weight = parts.get("weight", 1)
-            if isinstance(weight, bool) or not isinstance(weight, int | Decimal) or not weight:
+            if not _is_weight(parts.get("weight", 1)):
                 yield f"the weight of '{name}' must be a number other than 0"
             if set(parts) - {"weight", "where"}:
                 yield f"the term '{name}' has keys other than weight and where"
+            if not _is_filter(parts.get("where", {})):
+                yield f"the where of '{name}' must be a table of texts"
+
+
+def _is_weight(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return False
+    return bool(value) and Decimal(value).is_finite()
+
+
+def _is_filter(where: object) -> bool:
+    return isinstance(where, dict) and all(isinstance(value, str) for value in where.values())
 
 
 def dimensions(entry: Entry) -> Problems:
@@ -172,7 +185,8 @@ def dimensions(entry: Entry) -> Problems:
     used = list(entry.data.get("breakdowns", []))
     for _, terms in _sides(entry):
         for value in terms.values():
-            used += value.get("where", {}) if isinstance(value, dict) else []
+            where = value.get("where") if isinstance(value, dict) else None
+            used += where if isinstance(where, dict) else []
     yield from (_unknown("dimension", name, DIMENSIONS) for name in used if name not in DIMENSIONS)
 
 
@@ -180,8 +194,9 @@ def requirements(entry: Entry) -> Problems:
     """`requires` is two measures that must be equal, and a reason."""
     for part in _formulas(entry):
         requires = part.get("requires", {"equal": ["orders", "orders"], "reason": "x"})
-        pair = requires.get("equal") if isinstance(requires, dict) else None
-        if not isinstance(pair, list) or len(pair) != 2 or not requires.get("reason"):
+        pair, reason = requires.get("equal"), requires.get("reason")
+        known = isinstance(pair, list) and len(pair) == 2 and isinstance(reason, str) and reason
+        if not known or not all(isinstance(measure, str) for measure in pair):
             yield "'requires' needs equal = [measure, measure] and a reason"
         else:
             yield from (
@@ -267,6 +282,8 @@ def unit(kpi: Kpi) -> Problems:
             yield f"the formula does not give the unit '{kpi.unit}'"
         if formula.scale != 1 and kpi.unit not in {Unit.POINTS, Unit.CURRENCY}:
             yield "only points and amounts are scaled; ratios are fractions of 1"
+        if formula.scale < 1:
+            yield "'scale' must be 1 or more"
 
 
 def interval(kpi: Kpi) -> Problems:
@@ -307,7 +324,7 @@ def references(kpis: Sequence[Kpi]) -> Iterator[tuple[Kpi, str]]:
     ids = {kpi.id: kpi for kpi in kpis}
     for kpi in kpis:
         for other in kpi.also_visible:
-            if other not in ids or other == kpi.id:
+            if str(other) not in ids or other == kpi.id:
                 yield kpi, _unknown("KPI in also_visible", other, list(ids))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -168,7 +168,7 @@ def parse_instant(text: str, tz: ZoneInfo, field: str) -> datetime:
             at = datetime.fromisoformat(f"{day}T{clock}{offset}").astimezone(UTC)
         else:
             raise ValueError(text)
-        if not _FIRST_YEAR <= at.year < _LAST_YEAR:
+        if not _FIRST_YEAR <= at.astimezone(tz).year < _LAST_YEAR:
             raise ValueError(text)
     except (ValueError, OverflowError):
         raise InvalidError(
@@ -236,8 +236,8 @@ def shifted(window: Window, step: Step) -> Window:
     else:
         start = _back(window.start, step, window.zone, closing=False)
         end = _back(window.end, step, window.zone, closing=True)
-    if end <= start:  # both ends fell into an hour that a clock change skips
-        end = start + (window.end - window.start)
+    if end <= start:  # the earlier start, or all of it, is a time that a clock change skips
+        start = end - (window.end - window.start)
     if start.year < _FIRST_YEAR:
         raise InvalidError(
             f"There is nothing to compare with before {_FIRST_YEAR}.",
@@ -248,7 +248,10 @@ def shifted(window: Window, step: Step) -> Window:
 
 
 def _back(at: datetime, step: Step, tz: ZoneInfo, *, closing: bool) -> datetime:
-    local = at.astimezone(tz) - timedelta(days=step.days)
+    local = at.astimezone(tz)
+    if midnight(local.date(), tz) == at:  # also where clocks skip midnight, and the wall says 01:00
+        local = datetime.combine(local.date(), time(), tz)
+    local -= timedelta(days=step.days)
     if not step.months:
         return to_utc(local)
     month = local.year * 12 + local.month - 1 - step.months

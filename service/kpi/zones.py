@@ -22,7 +22,9 @@ def zone(name: str, field: str = "tz") -> ZoneInfo:
     """The IANA zone of that name; InvalidError with the nearest names otherwise."""
     if name not in zone_names():
         meant = nearest(name, zone_names())
-        hint = f" Did you mean {' or '.join(meant)}?" if meant else " For example Europe/Copenhagen."
+        hint = (
+            f" Did you mean {' or '.join(meant)}?" if meant else " For example Europe/Copenhagen."
+        )
         raise InvalidError(
             f"'{name[:100]}' is not an IANA time zone.{hint}",
             code="unknown_timezone",

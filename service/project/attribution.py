@@ -28,7 +28,8 @@ A new page view moves no start of a visit but those after it, by at most the gap
 def credited(rows: str, at: str) -> str:
     """A SELECT of `rows` (aliased `r`; with visitor, own_dim and the time `at`) and `credit`.
 
-    One probe of the visits' primary key for each row.
+    One probe of the visits' primary key for each row: only that index can answer the row
+    comparison, and without it a fresh table's planner takes the one on `started_at`.
     """
     return f"""
     SELECT r.*, coalesce(touch.dim_id, r.own_dim) AS credit
@@ -37,7 +38,8 @@ def credited(rows: str, at: str) -> str:
         FROM visit AS v
         LEFT JOIN dimension AS d ON d.site_id = v.site_id AND d.dim_id = v.dim_id
         WHERE v.site_id = :site_id AND v.visitor = r.visitor AND r.visitor <> 0
-          AND v.started_at <= r.{at} AND v.started_at >= r.{at} - {LOOKBACK}
+          AND (v.visitor, v.started_at) <= (r.visitor, r.{at})
+          AND (v.visitor, v.started_at) >= (r.visitor, r.{at} - {LOOKBACK})
           AND NOT EXISTS (
               SELECT FROM dimension AS own
               WHERE own.site_id = :site_id AND own.dim_id = r.own_dim

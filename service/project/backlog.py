@@ -5,7 +5,7 @@ All of it is on the coordinator: `batch` is a local table there, and advisory lo
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,7 +46,10 @@ _FOLLOWING = text(_CHUNK.format(which="id > :after"))
 _MARK = text("""
     UPDATE batch SET projected_at = :now
     WHERE id = ANY(CAST(:batches AS bigint[])) AND projected_at IS NULL""")
-_PARK = text("UPDATE batch SET parked_at = :now WHERE id = ANY(CAST(:batches AS bigint[]))")
+# Another runner may have projected them since; a rebuild leaves parked batches out.
+_PARK = text("""
+    UPDATE batch SET parked_at = :now
+    WHERE id = ANY(CAST(:batches AS bigint[])) AND projected_at IS NULL""")
 _UNPARK = text("UPDATE batch SET parked_at = NULL WHERE projected_at IS NULL AND parked_at < :now")
 
 
@@ -75,14 +78,31 @@ async def lock(connection: AsyncConnection, site_id: int) -> None:
     await connection.execute(_LOCK, _shard(site_id))
 
 
-async def lock_oldest(connection: AsyncConnection, skipped: Collection[int]) -> int | None:
-    """The site of the oldest waiting batch that nobody else works on, locked; None without one."""
+async def try_lock(connection: AsyncConnection, site_id: int) -> bool:
+    """The same without waiting: False when another transaction has the lock."""
+    return bool(await connection.scalar(_TRY_LOCK, _shard(site_id)))
+
+
+async def take(
+    connection: AsyncConnection,
+    skipped: Collection[int],
+    limit_events: int,
+    limit_batches: Callable[[int], int],
+) -> Chunk | None:
+    """The oldest waiting batches of a site that nobody else works on, and that site's lock.
+
+    Sites come in the order of their oldest batches, without the `skipped`; `limit_batches` says
+    how many batches of a site to take. None when nothing is left to do.
+    """
     passed = set(skipped)
-    while True:
-        site_id: int | None = await connection.scalar(_OLDEST, {"skipped": list(passed)})
-        if site_id is None or await connection.scalar(_TRY_LOCK, _shard(site_id)):
-            return site_id
+    site_id: int | None
+    while (site_id := await connection.scalar(_OLDEST, {"skipped": list(passed)})) is not None:
+        if await try_lock(connection, site_id):
+            chunk = await waiting(connection, site_id, limit_events, limit_batches(site_id))
+            if chunk is not None:  # otherwise another runner was just done with it
+                return chunk
         passed.add(site_id)
+    return None
 
 
 async def waiting(

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.domain.measures import Measure
-from service.project.backlog import lock
+from service.project.backlog import lock, try_lock
 from service.project.projections import Booked
 from service.store.engine import reading, writing
 
@@ -78,7 +78,12 @@ async def compact(
 
     Answers how many rows fewer there are.
     """
-    return sum([await merge(engine, step) for step in await steps(engine, site_id, since, before)])
+    saved = 0
+    for step in await steps(engine, site_id, since, before):
+        async with writing(engine) as connection:
+            await lock(connection, step.site_id)
+            saved += await _merge(connection, step)
+    return saved
 
 
 async def steps(
@@ -103,12 +108,17 @@ def _cut(span: Step, first: datetime, last: datetime, length: timedelta) -> Iter
         first += length
 
 
-async def merge(engine: AsyncEngine, step: Step) -> int:
-    """Compact the buckets of one step; answers how many rows fewer there are."""
+async def try_merge(engine: AsyncEngine, step: Step) -> bool:
+    """Compact the buckets of one step; False when the site is being worked on just now."""
     async with writing(engine) as connection:
-        await lock(connection, step.site_id)
-        saved = await connection.scalar(_MERGES[step.tier], _parameters(step))
-    return int(saved or 0)
+        if not await try_lock(connection, step.site_id):
+            return False
+        await _merge(connection, step)
+    return True
+
+
+async def _merge(connection: AsyncConnection, step: Step) -> int:
+    return int(await connection.scalar(_MERGES[step.tier], _parameters(step)) or 0)
 
 
 def _parameters(step: Step) -> dict[str, object]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from service.domain.kinds import Kind
 from service.project.attribution import TOUCHED, credited
-from service.project.rollups import NEW_EVENTS, booked
-from service.store.contributions import CONVERSION, contributions
+from service.project.rollups import NEW_EVENTS, booked, difference, probed, stored
+from service.store.contributions import CONVERSION
 
 _COLUMNS = (
     'batch_id, seq, occurred_at, refund, "order", customer, visitor, currency, value,'
     " cost_of_goods, quantity, said_new, is_new, own_dim, dim_id"
 )
-_ROW = ", ".join(f"c.{name}" for name in _COLUMNS.split(", "))
 
 _NEW = f"""
 new AS MATERIALIZED (
@@ -34,9 +33,8 @@ new AS MATERIALIZED (
 
 _OLD = f"""
 revisited AS MATERIALIZED (
-    SELECT {_ROW} FROM touched AS t JOIN conversion AS c
-    ON c.site_id = :site_id AND c.visitor = t.visitor AND c.visitor <> 0
-       AND c.occurred_at >= t.first_at AND c.occurred_at <= t.last_at
+    {probed("conversion", _COLUMNS, "touched", "f.visitor = k.visitor AND f.visitor <> 0")}
+    WHERE p.occurred_at >= k.first_at AND p.occurred_at <= k.last_at
 ),
 orders AS MATERIALIZED (
     SELECT "order" FROM new WHERE "order" IS NOT NULL
@@ -49,11 +47,10 @@ customers AS MATERIALIZED (
 old AS MATERIALIZED (
     SELECT * FROM revisited
     UNION
-    SELECT {_ROW} FROM orders AS o JOIN conversion AS c
-    ON c.site_id = :site_id AND c."order" = o."order"
+    {probed("conversion", _COLUMNS, "orders", 'f."order" = k."order"')}
     UNION
     SELECT c.* FROM customers AS s CROSS JOIN LATERAL (
-        SELECT {_ROW} FROM conversion AS c
+        SELECT {_COLUMNS} FROM conversion AS c
         WHERE c.site_id = :site_id AND c.customer = s.customer AND NOT c.refund
         ORDER BY c.occurred_at, c.batch_id, c.seq LIMIT 1
     ) AS c
@@ -91,16 +88,6 @@ fresh AS MATERIALIZED (
                 WHEN "order" IS NULL OR is_orphan THEN own_dim
                 ELSE order_credit END AS dim_id
     FROM judged
-),
-stored AS (
-    INSERT INTO conversion (site_id, {_COLUMNS})
-    SELECT CAST(:site_id AS bigint), changed.*
-    FROM (SELECT {_COLUMNS} FROM fresh EXCEPT SELECT {_COLUMNS} FROM old) AS changed
-    ON CONFLICT (site_id, batch_id, seq) DO UPDATE
-    SET is_new = excluded.is_new, dim_id = excluded.dim_id
-)"""
+),{stored(CONVERSION, _COLUMNS, "batch_id, seq", renewed="is_new, dim_id")}"""
 
-CONVERSIONS = booked(
-    f"{_NEW},{TOUCHED},{_OLD},{_FRESH}",
-    f"{contributions(CONVERSION, 'fresh')} UNION ALL {contributions(CONVERSION, 'old', -1)}",
-)
+CONVERSIONS = booked(f"{_NEW},{TOUCHED},{_OLD},{_FRESH}", difference(CONVERSION))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from service.project.rollups import NEW_EVENTS, booked
+from service.project.rollups import NEW_ROWS, booked
 from service.store.contributions import EVENT, contributions
 
 _FRESH = f"""
 fresh AS MATERIALIZED (
-    SELECT e.occurred_at, e.kind, e.flags, e.dim_id, e.data FROM {NEW_EVENTS}
+    SELECT e.occurred_at, e.kind, e.flags, e.dim_id, e.data FROM {NEW_ROWS}
 )"""
 
 EVENTS = booked(_FRESH, contributions(EVENT, "fresh"))

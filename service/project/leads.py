@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from service.domain.kinds import Kind
 from service.project.attribution import TOUCHED, credited
-from service.project.rollups import NEW_EVENTS, booked
-from service.store.contributions import LEAD, contributions
+from service.project.rollups import NEW_EVENTS, booked, difference, probed, stored
+from service.store.contributions import LEAD
 
 _COLUMNS = (
     "lead, won_at, won_batch, won_seq, visitor, visitor_at, visitor_batch, visitor_seq,"
     " own_dim, dim_id, converted_at"
 )
-_ROW = ", ".join(f"l.{name}" for name in _COLUMNS.split(", "))
 
 
 def _of_first(column: str, prefix: str) -> str:
@@ -34,12 +33,10 @@ named AS MATERIALIZED (
       AND e.data->>'lead' IS NOT NULL
 ),
 old AS MATERIALIZED (
-    SELECT {_ROW} FROM (SELECT DISTINCT lead FROM named) AS n JOIN lead AS l
-    ON l.site_id = :site_id AND l.lead = n.lead
+    {probed("lead", _COLUMNS, "(SELECT DISTINCT lead FROM named)", "f.lead = k.lead")}
     UNION
-    SELECT {_ROW} FROM touched AS t JOIN lead AS l
-    ON l.site_id = :site_id AND l.visitor = t.visitor AND l.visitor <> 0
-       AND l.won_at >= t.first_at AND l.won_at <= t.last_at
+    {probed("lead", _COLUMNS, "touched", "f.visitor = k.visitor AND f.visitor <> 0")}
+    WHERE p.won_at >= k.first_at AND p.won_at <= k.last_at
 )"""
 
 # NULL sorts last, so a piece that says nothing about a column never wins it.
@@ -67,16 +64,6 @@ fresh AS MATERIALIZED (
            own_dim, credit AS dim_id, converted_at
     FROM ({credited("merged", "won_at")}
     ) AS credits
-),
-stored AS (
-    INSERT INTO lead (site_id, {_COLUMNS})
-    SELECT CAST(:site_id AS bigint), changed.*
-    FROM (SELECT {_COLUMNS} FROM fresh EXCEPT SELECT {_COLUMNS} FROM old) AS changed
-    ON CONFLICT (site_id, lead) DO UPDATE
-    SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[1:])}
-)"""
+),{stored(LEAD, _COLUMNS, "lead")}"""
 
-LEADS = booked(
-    f"{TOUCHED},{_OLD},{_FRESH}",
-    f"{contributions(LEAD, 'fresh')} UNION ALL {contributions(LEAD, 'old', -1)}",
-)
+LEADS = booked(f"{TOUCHED},{_OLD},{_FRESH}", difference(LEAD))

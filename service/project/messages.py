@@ -1,25 +1,24 @@
 """E-mail journeys: each message's first time of every outcome.
 
 All parts merge by taking the smaller, so the order in which events arrive does not matter.
-Opens by bots do not count, clicks by bots or machines do not count; an open by a machine (a mail
-client that fetches every image) counts as an open, and not as one by a person.
+A click by a machine does not count; an open by a machine (a mail client that fetches every image)
+counts as an open, and not as one by a person.
 """
 
 from __future__ import annotations
 
 from service.domain.kinds import EMAIL_KINDS, Flag, Kind
-from service.project.rollups import NEW_EVENTS, booked
-from service.store.contributions import MESSAGE, contributions
+from service.project.rollups import NEW_EVENTS, booked, difference, probed, stored
+from service.store.contributions import MESSAGE
 
-_BOT = int(Flag.BOT)
-_NO_PERSON = int(Flag.BOT | Flag.MACHINE)
+_MACHINE = int(Flag.MACHINE)
 
 _OUTCOMES = (
     ("delivered_at", Kind.EMAIL_DELIVERED, 0),
     ("bounced_at", Kind.EMAIL_BOUNCED, 0),
-    ("opened_at", Kind.EMAIL_OPENED, _BOT),
-    ("opened_human_at", Kind.EMAIL_OPENED, _NO_PERSON),
-    ("clicked_at", Kind.EMAIL_CLICKED, _NO_PERSON),
+    ("opened_at", Kind.EMAIL_OPENED, 0),
+    ("opened_human_at", Kind.EMAIL_OPENED, _MACHINE),
+    ("clicked_at", Kind.EMAIL_CLICKED, _MACHINE),
     ("unsubscribed_at", Kind.EMAIL_UNSUBSCRIBED, 0),
     ("complained_at", Kind.EMAIL_COMPLAINED, 0),
 )
@@ -61,23 +60,13 @@ journeys AS MATERIALIZED (
     FROM said WHERE message IS NOT NULL GROUP BY message
 ),
 old AS MATERIALIZED (
-    SELECT m.* FROM journeys AS j JOIN message AS m
-    ON m.site_id = :site_id AND m.message = j.message
+    {probed("message", _COLUMNS, "journeys", "f.message = k.message")}
 ),
 fresh AS MATERIALIZED (
     SELECT message, least(o.sent_at, f.sent_at) AS sent_at, {_earlier("sent_at", "sent_dim")},
            least(o.seen_at, f.seen_at) AS seen_at, {_earlier("seen_at", "seen_dim")},
            {", ".join(f"least(o.{name}, f.{name}) AS {name}" for name, _, _ in _OUTCOMES)}
     FROM journeys AS f LEFT JOIN old AS o USING (message)
-),
-stored AS (
-    INSERT INTO message (site_id, {_COLUMNS})
-    SELECT CAST(:site_id AS bigint), changed.*
-    FROM (SELECT {_COLUMNS} FROM fresh EXCEPT SELECT {_COLUMNS} FROM old) AS changed
-    ON CONFLICT (site_id, message) DO UPDATE
-    SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[1:])}
-)"""
+),{stored(MESSAGE, _COLUMNS, "message")}"""
 
-MESSAGES = booked(
-    _STEPS, f"{contributions(MESSAGE, 'fresh')} UNION ALL {contributions(MESSAGE, 'old', -1)}"
-)
+MESSAGES = booked(_STEPS, difference(MESSAGE))

@@ -15,7 +15,7 @@ from service.project.conversions import CONVERSIONS
 from service.project.events import EVENTS
 from service.project.leads import LEADS
 from service.project.messages import MESSAGES
-from service.project.rollups import NEW_EVENTS
+from service.project.rollups import NEW_ROWS
 from service.project.statements import STATEMENTS
 from service.project.visits import VISITS
 
@@ -58,7 +58,7 @@ class Booked:
         return Booked(self.rows + other.rows, min(firsts, default=None), max(lasts, default=None))
 
 
-_KINDS = text(f"SELECT DISTINCT e.kind FROM {NEW_EVENTS}")
+_KINDS = text(f"SELECT DISTINCT e.kind FROM {NEW_ROWS}")
 
 
 async def apply(

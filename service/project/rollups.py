@@ -7,47 +7,108 @@ span of their events, so that only those partitions of the log are read), `zone`
 from __future__ import annotations
 
 from service.domain.kinds import Flag, Kind
+from service.store.contributions import Fact, contributions
 
-NEW_EVENTS = """event AS e
+NEW_ROWS = """event AS e
     WHERE e.site_id = :site_id AND e.batch_id = ANY(CAST(:batches AS bigint[]))
       AND e.occurred_at >= :first_at AND e.occurred_at <= :last_at"""
-"""FROM and WHERE of the log rows to project; a projection adds `AND …`."""
+"""FROM and WHERE of all log rows to project, bots' included; a projection adds `AND …`."""
 
-PEOPLES_VIEWS = (
-    f"e.kind = {int(Kind.PAGE_VIEW)} AND e.visitor <> 0 AND (e.flags & {int(Flag.BOT)}) = 0"
-)
-"""Log rows that make visits."""
+NEW_EVENTS = f"{NEW_ROWS} AND (e.flags & {int(Flag.BOT)}) = 0"
+"""The same without those of bots: what a bot sends makes no fact."""
+
+PEOPLES_VIEWS = f"e.kind = {int(Kind.PAGE_VIEW)} AND e.visitor <> 0"
+"""The new events that make visits."""
+
+
+def probed(table: str, columns: str, keys: str, where: str) -> str:
+    """A SELECT of rows `p` of a site's fact table (aliased `f`) for each row `k` of the CTE `keys`.
+
+    `where` is one index probe. OFFSET 0 fences it: nothing is known of a CTE's size or of a fresh
+    table, and a planner that misjudges them reads the whole table for each chunk.
+    """
+    return f"""SELECT p.* FROM {keys} AS k CROSS JOIN LATERAL (
+        SELECT {columns} FROM {table} AS f WHERE f.site_id = :site_id AND {where} OFFSET 0
+    ) AS p"""
+
 
 VISIT_GAP = "interval '30 minutes'"
 """Page views further apart than this belong to different visits; exactly this far, to one."""
 
 
+def stored(fact: Fact, columns: str, key: str, renewed: str = "") -> str:
+    """CTEs that write what differs between the CTEs `fresh` and `old` of a neighbourhood of facts.
+
+    `changed` are rows that are new or have new values, `gone` rows that are not there any more or
+    had other values. Of a row whose `key` is stored already the columns `renewed` are replaced
+    (default: all that are not of the key).
+    """
+    others = [name for name in columns.split(", ") if name not in key.split(", ")]
+    names = renewed.split(", ") if renewed else others
+    new_values = ", ".join(f"{name} = excluded.{name}" for name in names)
+    return f"""
+changed AS MATERIALIZED (
+    SELECT {columns} FROM fresh EXCEPT SELECT {columns} FROM old
+),
+gone AS MATERIALIZED (
+    SELECT {columns} FROM old EXCEPT SELECT {columns} FROM fresh
+),
+stored AS (
+    INSERT INTO {fact.name} (site_id, {columns})
+    SELECT CAST(:site_id AS bigint), changed.* FROM changed
+    ON CONFLICT (site_id, {key}) DO UPDATE SET {new_values}
+)"""
+
+
+def difference(fact: Fact) -> str:
+    """What the CTEs of `stored` add to the rollups, and take away."""
+    return f"{contributions(fact, 'changed')} UNION ALL {contributions(fact, 'gone', -1)}"
+
+
+LARGEST = "9000000000000000000"
+"""A sum beyond this, which a bigint cannot hold, is appended in pieces: a reader sums anyway."""
+
+_PIECES = f"""(
+    SELECT value WHERE abs(value) <= {LARGEST}
+    UNION ALL
+    SELECT sign(value) * least(abs(value) - whole * {LARGEST}, {LARGEST})
+    FROM generate_series(0, ceil(abs(value) / {LARGEST}) - 1) AS whole
+    WHERE abs(value) > {LARGEST}
+) AS p(piece)"""
+
+
+def _append(tier: str, sums: str) -> str:
+    return f"""
+    INSERT INTO {tier} (site_id, bucket, dim_id, value, measure, currency)
+    SELECT CAST(:site_id AS bigint), bucket, dim_id, p.piece::bigint, measure, currency
+    FROM {sums} CROSS JOIN LATERAL {_PIECES}"""
+
+
 def booked(steps: str, delta: str) -> str:
     """One statement: the CTEs `steps`, and `delta` (contributions) appended to both rollups.
 
-    All CTEs see the facts as they were before the statement. What cancels out is not written, so
-    `delta` may take away every old fact of a neighbourhood and add every new one. The statement
-    answers one row: `rows` appended to the quarter tier, the `first` and the `last` bucket.
-    A day starts at a quarter hour in every time zone, so days are summed from quarter hours.
+    All CTEs see the facts as they were before the statement. What cancels out is not written. The
+    statement answers one row: `rows` appended to the quarter tier, the `first` and the `last`
+    bucket. A day starts at a quarter hour in every time zone (since 1990 at least), so days are
+    summed from quarter hours.
     """
     return f"""WITH {steps},
 delta AS MATERIALIZED (
     SELECT date_bin('15 minutes', c.at, 'epoch') AS bucket, c.measure, c.currency, c.dim_id,
-           sum(c.value)::bigint AS value
+           sum(c.value) AS value
     FROM ({delta}) AS c
     GROUP BY 1, 2, 3, 4
     HAVING sum(c.value) <> 0
 ),
-quarter AS (
-    INSERT INTO rollup_quarter (site_id, bucket, dim_id, value, measure, currency)
-    SELECT CAST(:site_id AS bigint), bucket, dim_id, value, measure, currency FROM delta
-),
-day AS (
-    INSERT INTO rollup_day (site_id, bucket, dim_id, value, measure, currency)
-    SELECT CAST(:site_id AS bigint), date_trunc('day', bucket, CAST(:zone AS text)),
-           dim_id, sum(value)::bigint, measure, currency
+delta_of_days AS (
+    SELECT date_trunc('day', bucket, CAST(:zone AS text)) AS bucket, measure, currency, dim_id,
+           sum(value) AS value
     FROM delta
-    GROUP BY 1, 2, 3, 5, 6
+    GROUP BY 1, 2, 3, 4
     HAVING sum(value) <> 0
+),
+quarter AS ({_append("rollup_quarter", "delta")}
+),
+day AS ({_append("rollup_day", "delta_of_days")}
 )
 SELECT count(*) AS rows, min(bucket) AS first, max(bucket) AS last FROM delta"""

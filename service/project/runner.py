@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service import telemetry
 from service.kit.clock import Clock
@@ -22,15 +22,14 @@ from service.project.backlog import (
     LIMIT_BATCHES,
     LIMIT_EVENTS,
     Chunk,
-    lock_oldest,
     mark,
     park,
+    take,
     unpark,
-    waiting,
 )
-from service.project.compact import Gains, Step, merge, steps
+from service.project.compact import Gains, Step, steps, try_merge
 from service.project.projections import PROJECTIONS, Booked, Projection, apply
-from service.project.setbacks import Setbacks, describe, is_environmental
+from service.project.setbacks import Setbacks, describe, is_environmental, rest
 from service.store.engine import writing
 
 POLL_SECONDS = 0.2
@@ -40,8 +39,12 @@ BREATHER_SECONDS = 0.1
 """After a chunk that was not full the runner rests as long as it worked, up to this: what gathers
 meanwhile is projected together, which costs less and appends fewer rows."""
 
-LONGEST_BACK_OFF = 5.0
+PATIENCE_SECONDS = 60.0
+"""A transaction that takes longer is given up, and tried again with fewer batches."""
+
+STOP_SECONDS = 5.0
 COMPACT_SECONDS = 120.0
+BETWEEN_STEPS = 0.01
 
 _log = get_logger(__name__)
 
@@ -62,11 +65,12 @@ class Runner:
         self._gains = Gains()
         self._to_compact: deque[Step] = deque()
         self._compact_at = clock.monotonic() + COMPACT_SECONDS
-        self._failures = 0
+        self._outages = 0
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
+        self._running: asyncio.Task[object] | None = None
 
     def wake(self) -> None:
         """Say that a batch was committed; called from the event loop of `run`."""
@@ -79,62 +83,75 @@ class Runner:
         database raises is raised, after the next attempt at this site has been made smaller, or
         its one batch that fails again and again has been parked.
         """
-        chunk = await self._project(limit_events)
+        chunk, failure = await self._project(limit_events)
+        if failure is not None:
+            raise failure
         return 0 if chunk is None else chunk.events
 
     async def run(self) -> None:
         """Project until `stop`; errors are logged and counted, and do not end it."""
         self._ended.clear()
+        self._running = asyncio.current_task()
         try:
             await self._until_stopped()
         finally:
+            self._running = None
             self._ended.set()
 
     async def stop(self) -> None:
-        """End `run` after the transaction it is in, and wait for that."""
+        """End `run` after the transaction it is in, and wait for that.
+
+        After `STOP_SECONDS` the transaction is given up: it is projected again at the next start.
+        """
         self._stopping.set()
         self._woken.set()
+        await _wait(self._ended, STOP_SECONDS)
+        if self._running is not None:
+            self._running.cancel()
         await self._ended.wait()
 
     async def _until_stopped(self) -> None:
-        parked_before = self._clock.now()
-        fresh_start = False
+        parked_before: datetime | None = self._clock.now()
         while not self._stopping.is_set():
             self._woken.clear()
             started = self._clock.monotonic()
             try:
-                if not fresh_start:
+                if parked_before is not None:
                     await self._unpark(parked_before)
-                    fresh_start = True
-                chunk = await self._project(LIMIT_EVENTS)
+                    parked_before = None
+                chunk, failure = await self._project(LIMIT_EVENTS)
                 await self._compact_a_step()
             except Exception as error:
-                await self._back_off(error)
-            else:
-                self._failures = 0
+                await self._sit_out(error)
+                continue
+            self._outages = 0
+            if failure is None:
                 await self._pause(chunk, self._clock.monotonic() - started)
 
-    async def _project(self, limit_events: int) -> Chunk | None:
+    async def _project(self, limit_events: int) -> tuple[Chunk | None, Exception | None]:
+        """The chunk that was projected, or that failed and why; what has no chunk is raised."""
         chunk = None
         started = self._clock.monotonic()
+        resting = self._setbacks.resting(started)
         try:
-            async with writing(self._engine) as connection:
-                resting = self._setbacks.resting(started)
-                site_id = await lock_oldest(connection, resting)
-                if site_id is None:
-                    telemetry.PROJECTION_LAG.set(0)
-                    return None
-                limit_batches = self._setbacks.limit_batches(site_id)
-                chunk = await waiting(connection, site_id, limit_events, limit_batches)
+            async with self._transaction() as connection:
+                chunk = await take(connection, resting, limit_events, self._setbacks.limit_batches)
                 if chunk is None:
-                    return None
+                    if not resting:
+                        telemetry.PROJECTION_LAG.set(0)
+                    return None, None
                 booked = await apply(connection, chunk, self._projections)
                 await mark(connection, chunk, self._clock.now())
         except Exception as error:
+            cause = "environment" if is_environmental(error) else "batch"
+            telemetry.PROJECTION_FAILURES.labels(cause).inc()
+            if chunk is None:
+                raise
+            _log.error("projection_failed", site=chunk.site_id, error=describe(error))
             await self._note_failure(chunk, error)
-            raise
+            return chunk, error
         self._note_success(chunk, booked, self._clock.monotonic() - started)
-        return chunk
+        return chunk, None
 
     def _note_success(self, chunk: Chunk, booked: Booked, seconds: float) -> None:
         self._setbacks.succeeded(chunk.site_id)
@@ -146,43 +163,49 @@ class Runner:
             max(0.0, (self._clock.now() - chunk.received_at).total_seconds())
         )
 
-    async def _note_failure(self, chunk: Chunk | None, error: Exception) -> None:
-        cause = "environment" if is_environmental(error) else "batch"
-        telemetry.PROJECTION_FAILURES.labels(cause).inc()
-        if chunk is None or cause == "environment":
-            return
-        if self._setbacks.failed(chunk.site_id, len(chunk.batches), self._clock.monotonic()):
-            async with writing(self._engine) as connection:
+    async def _note_failure(self, chunk: Chunk, error: Exception) -> None:
+        now = self._clock.monotonic()
+        if is_environmental(error):
+            self._setbacks.interrupted(chunk.site_id, len(chunk.batches), now)
+        elif self._setbacks.failed(chunk.site_id, len(chunk.batches), now):
+            async with self._transaction() as connection:
                 await park(connection, chunk, self._clock.now())
             telemetry.PARKED_BATCHES.inc()
             _log.error(
                 "batch_parked", batch=chunk.batches[0], site=chunk.site_id, error=describe(error)
             )
 
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A hung server obeys no timeout of its own, so there is one on this side."""
+        async with asyncio.timeout(PATIENCE_SECONDS), writing(self._engine) as connection:
+            yield connection
+
     async def _unpark(self, parked_before: datetime) -> None:
-        async with writing(self._engine) as connection:
+        async with self._transaction() as connection:
             await unpark(connection, parked_before)
 
     async def _compact_a_step(self) -> None:
         """At most one step a turn, so that compaction never holds up the projection for long."""
-        if self._clock.monotonic() >= self._compact_at:
-            self._compact_at = self._clock.monotonic() + COMPACT_SECONDS
-            for site_id, since in self._gains.take():
-                self._to_compact += await steps(self._engine, site_id, since, self._clock.now())
-        if self._to_compact:
-            await merge(self._engine, self._to_compact.popleft())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            if self._clock.monotonic() >= self._compact_at:
+                self._compact_at = self._clock.monotonic() + COMPACT_SECONDS
+                for site_id, since in self._gains.take():
+                    self._to_compact += await steps(self._engine, site_id, since, self._clock.now())
+            if self._to_compact:
+                step = self._to_compact.popleft()
+                if not await try_merge(self._engine, step):
+                    self._to_compact.append(step)
 
-    async def _back_off(self, error: Exception) -> None:
+    async def _sit_out(self, error: Exception) -> None:
+        """The database is away, or not what it should be: no site is better than another."""
+        self._outages += 1
         _log.error("projection_failed", error=describe(error))
-        if not is_environmental(error):
-            return  # its own site rests; the others need not
-        self._failures += 1
-        await _wait(self._stopping, min(0.1 * 2.0**self._failures, LONGEST_BACK_OFF))
+        await _wait(self._stopping, rest(self._outages))
 
     async def _pause(self, chunk: Chunk | None, worked: float) -> None:
         if chunk is None:
-            if not self._to_compact:
-                await _wait(self._woken, POLL_SECONDS)
+            await _wait(self._woken, BETWEEN_STEPS if self._to_compact else POLL_SECONDS)
         elif chunk.events < LIMIT_EVENTS and len(chunk.batches) < LIMIT_BATCHES:
             await _wait(self._stopping, min(worked, BREATHER_SECONDS))
 

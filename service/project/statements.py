@@ -8,11 +8,11 @@ is dated, or, while none is, that of the first one received.
 from __future__ import annotations
 
 from service.domain.kinds import STATEMENT_KINDS, Flag
-from service.project.rollups import NEW_EVENTS, booked
-from service.store.contributions import STATEMENT, contributions
+from service.project.rollups import NEW_EVENTS, booked, difference, probed, stored
+from service.store.contributions import STATEMENT
 
 _COLUMNS = "kind, key, batch_id, seq, occurred_at, dated, dated_batch, dated_seq, dim_id, data"
-_ROW = ", ".join(f"s.{name}" for name in _COLUMNS.split(", "))
+_KEYS = "(SELECT DISTINCT kind, key FROM said)"
 
 # The sign turns "newest dated, else first received" into one order.
 _BY_DATE = """dated DESC, CASE WHEN dated THEN -dated_batch ELSE dated_batch END,
@@ -34,8 +34,7 @@ said AS MATERIALIZED (
     FROM {NEW_EVENTS} AND e.kind IN ({", ".join(str(int(kind)) for kind in STATEMENT_KINDS)})
 ),
 old AS MATERIALIZED (
-    SELECT {_ROW} FROM (SELECT DISTINCT kind, key FROM said) AS k JOIN statement AS s
-    ON s.site_id = :site_id AND s.kind = k.kind AND s.key = k.key
+    {probed("statement", _COLUMNS, _KEYS, "f.kind = k.kind AND f.key = k.key")}
 ),
 pieces AS (
     SELECT {_COLUMNS} FROM old
@@ -47,15 +46,6 @@ fresh AS MATERIALIZED (
            bool_or(dated) AS dated, {_by_date("dated_batch")}, {_by_date("dated_seq")},
            {_newest("dim_id")}, {_newest("data")}
     FROM pieces GROUP BY kind, key
-),
-stored AS (
-    INSERT INTO statement (site_id, {_COLUMNS})
-    SELECT CAST(:site_id AS bigint), changed.*
-    FROM (SELECT {_COLUMNS} FROM fresh EXCEPT SELECT {_COLUMNS} FROM old) AS changed
-    ON CONFLICT (site_id, kind, key) DO UPDATE
-    SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[2:])}
-)"""
+),{stored(STATEMENT, _COLUMNS, "kind, key")}"""
 
-STATEMENTS = booked(
-    _STEPS, f"{contributions(STATEMENT, 'fresh')} UNION ALL {contributions(STATEMENT, 'old', -1)}"
-)
+STATEMENTS = booked(_STEPS, difference(STATEMENT))

@@ -9,8 +9,15 @@ place), and `previous_at` of the visit that follows the neighbourhood is renewed
 
 from __future__ import annotations
 
-from service.project.rollups import NEW_EVENTS, PEOPLES_VIEWS, VISIT_GAP, booked
-from service.store.contributions import VISIT, contributions
+from service.project.rollups import (
+    NEW_EVENTS,
+    PEOPLES_VIEWS,
+    VISIT_GAP,
+    booked,
+    difference,
+    stored,
+)
+from service.store.contributions import VISIT
 
 _FIRST = "(PARTITION BY visitor ORDER BY occurred_at, batch_id, seq)"
 _ENTRY = "(PARTITION BY visitor ORDER BY started_at, entry_batch, entry_seq)"
@@ -37,7 +44,8 @@ intervals AS MATERIALIZED (
 )"""
 
 # Three probes of the primary key for each visitor: the visit at or before the first new view,
-# those that start among the new views, and the first one that is too late to be joined.
+# those that start among the new views, and the first one that is too late to be joined. (Row
+# comparisons, because no other index can answer them.)
 _OLD = f"""
 spans AS MATERIALIZED (
     SELECT visitor, min(started_at) AS first_at, max(ended_at) AS last_at
@@ -50,8 +58,9 @@ old AS MATERIALIZED (
          ORDER BY started_at DESC LIMIT 1)
         UNION ALL
         (SELECT {_COLUMNS} FROM visit
-         WHERE site_id = :site_id AND visitor = s.visitor AND started_at > s.first_at
-           AND started_at <= s.last_at + {VISIT_GAP})
+         WHERE site_id = :site_id AND visitor = s.visitor
+           AND (visitor, started_at) > (s.visitor, s.first_at)
+           AND (visitor, started_at) <= (s.visitor, s.last_at + {VISIT_GAP}))
         UNION ALL
         (SELECT {_COLUMNS} FROM visit
          WHERE site_id = :site_id AND visitor = s.visitor
@@ -93,23 +102,13 @@ fresh AS MATERIALIZED (
     FROM merged
 )"""
 
-_STORED = f"""
+# Only a merged visit takes others away: their starts are stored no more.
+_STORED = f"""{stored(VISIT, _COLUMNS, "visitor, started_at")},
 removed AS (
-    DELETE FROM visit AS v
-    USING (SELECT visitor, started_at FROM old EXCEPT SELECT visitor, started_at FROM fresh) AS gone
-    WHERE v.site_id = :site_id AND v.visitor = gone.visitor AND v.started_at = gone.started_at
-),
-stored AS (
-    INSERT INTO visit (site_id, {_COLUMNS})
-    SELECT CAST(:site_id AS bigint), changed.*
-    FROM (SELECT {_COLUMNS} FROM fresh EXCEPT SELECT {_COLUMNS} FROM old) AS changed
-    ON CONFLICT (site_id, visitor, started_at) DO UPDATE
-    SET ended_at = excluded.ended_at, previous_at = excluded.previous_at,
-        dim_id = excluded.dim_id, entry_batch = excluded.entry_batch,
-        entry_seq = excluded.entry_seq, hits = excluded.hits
+    DELETE FROM visit AS v USING (
+        SELECT visitor, started_at FROM gone EXCEPT SELECT visitor, started_at FROM changed
+    ) AS starts
+    WHERE v.site_id = :site_id AND v.visitor = starts.visitor AND v.started_at = starts.started_at
 )"""
 
-VISITS = booked(
-    f"{_INTERVALS},{_OLD},{_MERGED},{_STORED}",
-    f"{contributions(VISIT, 'fresh')} UNION ALL {contributions(VISIT, 'old', -1)}",
-)
+VISITS = booked(f"{_INTERVALS},{_OLD},{_MERGED},{_STORED}", difference(VISIT))

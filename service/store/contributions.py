@@ -28,24 +28,36 @@ class Fact:
     edge: str
 
 
-def _lateral(*rows: tuple[str, M, str]) -> str:
-    """VALUES of (at, measure, value) rows with the fact's own `dim_id` and no currency."""
-    return _lateral_money(*((at, measure, "''", value) for at, measure, value in rows))
+Row = tuple[str, M, str, str]
+"""SQL for one contribution: at, the measure, currency, value; the dimension is the fact's."""
 
 
-def _lateral_money(*rows: tuple[str, M, str, str], dim: str = "r.dim_id") -> str:
-    body = ", ".join(
+def _values(*rows: Row, dim: str = "r.dim_id") -> str:
+    return "VALUES " + ", ".join(
         f"({at}, {int(measure)}::smallint, {currency}, {dim}, ({value})::bigint)"
         for at, measure, currency, value in rows
     )
-    return f"(VALUES {body}) AS c(at, measure, currency, dim_id, value)"
+
+
+def _always(*rows: Row, dim: str = "r.dim_id") -> str:
+    """The contributions of a fact of which every row has the same."""
+    return _by_case(_values(*rows, dim=dim))
+
+
+def _case(condition: str, *rows: Row) -> str:
+    """Contributions of the rows of a fact for which `condition` holds; others cost one test."""
+    return f"SELECT * FROM ({_values(*rows)}) AS v WHERE {condition}"
+
+
+def _by_case(*cases: str) -> str:
+    return f"({' UNION ALL '.join(cases)}) AS c(at, measure, currency, dim_id, value)"
 
 
 VISIT = Fact(
     name="visit",
-    values=_lateral(
-        ("r.started_at", M.VISITS, "1"),
-        ("r.started_at", M.BOUNCES, "CASE WHEN r.hits = 1 THEN 1 ELSE 0 END"),
+    values=_always(
+        ("r.started_at", M.VISITS, "''", "1"),
+        ("r.started_at", M.BOUNCES, "''", "CASE WHEN r.hits = 1 THEN 1 ELSE 0 END"),
     ),
     edge="r.started_at >= :lo AND r.started_at < :hi",
 )
@@ -67,7 +79,7 @@ _BOUNCED = "r.bounced_at IS NOT NULL AND r.delivered_at IS NULL"
 
 MESSAGE = Fact(
     name="message",
-    values=_lateral_money(
+    values=_always(
         ("r.sent_at", M.EMAILS_SENT, "''", "1"),
         ("r.sent_at", M.EMAILS_DELIVERED, "''", f"CASE WHEN {_DELIVERED} THEN 1 ELSE 0 END"),
         ("r.sent_at", M.EMAILS_BOUNCED, "''", f"CASE WHEN {_BOUNCED} THEN 1 ELSE 0 END"),
@@ -102,11 +114,16 @@ MESSAGE = Fact(
 # first conversion. A conversion for a lead that nobody has reported yet waits for its lead.
 LEAD = Fact(
     name="lead",
-    values=_lateral(
-        ("r.won_at", M.LEADS, "1"),
-        ("r.won_at", M.LEADS_IDENTIFIED, "1"),
-        ("r.won_at", M.LEADS_CONVERTED, _happened("r.converted_at")),
-        ("CASE WHEN r.won_at IS NOT NULL THEN r.converted_at END", M.CUSTOMERS_FROM_LEADS, "1"),
+    values=_always(
+        ("r.won_at", M.LEADS, "''", "1"),
+        ("r.won_at", M.LEADS_IDENTIFIED, "''", "1"),
+        ("r.won_at", M.LEADS_CONVERTED, "''", _happened("r.converted_at")),
+        (
+            "CASE WHEN r.won_at IS NOT NULL THEN r.converted_at END",
+            M.CUSTOMERS_FROM_LEADS,
+            "''",
+            "1",
+        ),
     ),
     edge=f"""r.lead IN (
     SELECT (e.data->>'lead')::uuid FROM event e
@@ -118,7 +135,7 @@ LEAD = Fact(
 # as customers won from leads in the period view, and not at all in the cohort view.
 CONVERSION = Fact(
     name="conversion",
-    values=_lateral_money(
+    values=_always(
         ("r.occurred_at", M.ORDERS, "''", "CASE WHEN r.refund THEN 0 ELSE r.quantity END"),
         (
             "r.occurred_at",
@@ -152,40 +169,44 @@ CONVERSION = Fact(
 )
 
 
-def _number(key: str, kind: Kind) -> str:
-    return f"CASE WHEN r.kind = {int(kind)} THEN coalesce((r.data->>'{key}')::bigint, 0) ELSE 0 END"
+def _number(key: str) -> str:
+    return f"coalesce((r.data->>'{key}')::bigint, 0)"
 
 
-_SOCIAL = Kind.SOCIAL_POST
 _CURRENCY = "coalesce(r.data->>'currency', '')"
 
 
 def _volume(group: str) -> str:
-    return (
-        f"CASE WHEN r.kind = {int(Kind.SEARCH_VOLUME)} AND r.data->>'group' = '{group}'"
-        " THEN (r.data->>'volume')::bigint ELSE 0 END"
-    )
+    return f"CASE WHEN r.data->>'group' = '{group}' THEN {_number('volume')} ELSE 0 END"
 
 
 STATEMENT = Fact(
     name="statement",
-    values=_lateral_money(
-        ("r.occurred_at", M.SPEND, _CURRENCY, _number("cost", Kind.AD_SPEND)),
-        ("r.occurred_at", M.IMPRESSIONS, "''", _number("impressions", Kind.AD_SPEND)),
-        ("r.occurred_at", M.CLICKS, "''", _number("clicks", Kind.AD_SPEND)),
-        ("r.occurred_at", M.POSTS, "''", f"CASE WHEN r.kind = {int(_SOCIAL)} THEN 1 ELSE 0 END"),
-        (
-            "r.occurred_at",
-            M.ENGAGEMENTS,
-            "''",
-            f"{_number('likes', _SOCIAL)} + {_number('comments', _SOCIAL)}"
-            f" + {_number('shares', _SOCIAL)}",
+    values=_by_case(
+        _case(
+            f"r.kind = {int(Kind.AD_SPEND)}",
+            ("r.occurred_at", M.SPEND, _CURRENCY, _number("cost")),
+            ("r.occurred_at", M.IMPRESSIONS, "''", _number("impressions")),
+            ("r.occurred_at", M.CLICKS, "''", _number("clicks")),
         ),
-        ("r.occurred_at", M.FOLLOWERS, "''", _number("followers", _SOCIAL)),
-        ("r.occurred_at", M.REACH, "''", _number("reach", _SOCIAL)),
-        ("r.occurred_at", M.SOCIAL_IMPRESSIONS, "''", _number("impressions", _SOCIAL)),
-        ("r.occurred_at", M.BRAND_SEARCHES, "''", _volume("brand")),
-        ("r.occurred_at", M.CATEGORY_SEARCHES, "''", _volume("category")),
+        _case(
+            f"r.kind = {int(Kind.SOCIAL_POST)}",
+            ("r.occurred_at", M.POSTS, "''", "1"),
+            (
+                "r.occurred_at",
+                M.ENGAGEMENTS,
+                "''",
+                f"{_number('likes')} + {_number('comments')} + {_number('shares')}",
+            ),
+            ("r.occurred_at", M.FOLLOWERS, "''", _number("followers")),
+            ("r.occurred_at", M.REACH, "''", _number("reach")),
+            ("r.occurred_at", M.SOCIAL_IMPRESSIONS, "''", _number("impressions")),
+        ),
+        _case(
+            f"r.kind = {int(Kind.SEARCH_VOLUME)}",
+            ("r.occurred_at", M.BRAND_SEARCHES, "''", _volume("brand")),
+            ("r.occurred_at", M.CATEGORY_SEARCHES, "''", _volume("category")),
+        ),
     ),
     edge="r.occurred_at >= :lo AND r.occurred_at < :hi",
 )
@@ -193,10 +214,7 @@ STATEMENT = Fact(
 
 def _answer(survey: str, grade: int | None = None) -> str:
     graded = "" if grade is None else f" AND (r.data->>'grade')::int = {grade}"
-    return (
-        f"CASE WHEN r.kind = {int(Kind.SURVEY_ANSWER)} AND r.data->>'survey' = '{survey}'{graded}"
-        " THEN 1 ELSE 0 END"
-    )
+    return f"CASE WHEN r.data->>'survey' = '{survey}'{graded} THEN 1 ELSE 0 END"
 
 
 _SURVEY_MEASURES = (
@@ -216,36 +234,37 @@ _SURVEY_MEASURES = (
     ("awareness_unaided", 1, M.UNAIDED_AWARE),
 )
 _NAMED_SURVEYS = ", ".join(f"'{name}'" for name in sorted({row[0] for row in _SURVEY_MEASURES}))
+_CUSTOM_SURVEY = f"CASE WHEN r.data->>'survey' IN ({_NAMED_SURVEYS}) THEN 0 ELSE 1 END"
 _BOT = f"(r.flags & {int(Flag.BOT)}) <> 0"
 
+
+def _by_people(kind: Kind) -> str:
+    return f"r.kind = {int(kind)} AND NOT {_BOT}"
+
+
+# The log itself: a window's edge must not see more than the facts and rollups beside it do.
 EVENT = Fact(
     name="event",
-    values=_lateral_money(
-        (
-            "r.occurred_at",
-            M.PAGE_VIEWS,
-            "''",
-            f"CASE WHEN r.kind = {int(Kind.PAGE_VIEW)} AND NOT {_BOT} THEN 1 ELSE 0 END",
+    values=_by_case(
+        _case(_by_people(Kind.PAGE_VIEW), ("r.occurred_at", M.PAGE_VIEWS, "''", "1")),
+        _case(_BOT, ("r.occurred_at", M.BOT_HITS, "''", "1")),
+        _case(
+            _by_people(Kind.LEAD),
+            ("r.occurred_at", M.LEADS, "''", _number("quantity")),
         ),
-        ("r.occurred_at", M.BOT_HITS, "''", f"CASE WHEN {_BOT} THEN 1 ELSE 0 END"),
-        ("r.occurred_at", M.LEADS, "''", _number("quantity", Kind.LEAD)),
-        *(("r.occurred_at", m, "''", _answer(s, grade)) for s, grade, m in _SURVEY_MEASURES),
-        (
-            "r.occurred_at",
-            M.CUSTOM_RESPONSES,
-            "''",
-            f"CASE WHEN r.kind = {int(Kind.SURVEY_ANSWER)}"
-            f" AND r.data->>'survey' NOT IN ({_NAMED_SURVEYS}) THEN 1 ELSE 0 END",
+        _case(
+            _by_people(Kind.SURVEY_ANSWER),
+            *(("r.occurred_at", m, "''", _answer(s, grade)) for s, grade, m in _SURVEY_MEASURES),
+            ("r.occurred_at", M.CUSTOM_RESPONSES, "''", _CUSTOM_SURVEY),
         ),
-        (
-            "r.occurred_at",
-            M.CUSTOM_EVENTS,
-            "''",
-            f"CASE WHEN r.kind = {int(Kind.CUSTOM)} THEN 1 ELSE 0 END",
+        _case(
+            _by_people(Kind.CUSTOM),
+            ("r.occurred_at", M.CUSTOM_EVENTS, "''", "1"),
+            ("r.occurred_at", M.CUSTOM_VALUE, _CURRENCY, _number("value")),
         ),
-        ("r.occurred_at", M.CUSTOM_VALUE, _CURRENCY, _number("value", Kind.CUSTOM)),
     ),
-    edge="r.occurred_at >= :lo AND r.occurred_at < :hi",
+    edge="""r.occurred_at >= :lo AND r.occurred_at < :hi AND r.batch_id NOT IN (
+    SELECT b.id FROM batch b WHERE b.site_id = :site_id AND b.projected_at IS NULL)""",
 )
 
 FACTS = (VISIT, MESSAGE, LEAD, CONVERSION, STATEMENT, EVENT)

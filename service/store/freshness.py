@@ -1,4 +1,4 @@
-"""Bounded read-your-writes: wait until what was committed before is projected, and say as of when."""
+"""Bounded read-your-writes: wait until what was committed is projected, and say as of when."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ async def wait_until_projected(
     asked = clock.now()
     deadline = clock.monotonic() + timeout_s
     pause = FIRST_PAUSE
-    newest, oldest_at = await _behind(engine, site_id, _ALL)
-    target = newest
-    while newest is not None and clock.monotonic() < deadline:
+    target, oldest_at = await _behind(engine, site_id, _ALL)
+    newest = target
+    while target is not None and newest is not None and clock.monotonic() < deadline:
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
         newest, oldest_at = await _behind(engine, site_id, target)

@@ -92,9 +92,7 @@ class Vault:
         async with writing(self._engine) as connection:
             known = await connection.scalar(select(func.count()).select_from(signing_key))
             if not known:
-                await connection.execute(
-                    insert(signing_key).values(first).on_conflict_do_nothing()
-                )
+                await connection.execute(insert(signing_key).values(first).on_conflict_do_nothing())
         async with self._engine.connect() as connection:
             found = await connection.execute(
                 select(signing_key.c.id, signing_key.c.secret).order_by(signing_key.c.id.desc())

@@ -65,13 +65,14 @@ JANUARY = {"from": "2026-01-01", "to": "2026-02-01"}
 def test_life_of_an_embedded_service(home: Path) -> None:
     """First start, stop, quick second start with the same data, kill -9, start again."""
     data = home / "life"
-    with kompas_serve(KOMPAS_DATA_DIR=str(data)) as service:
-        spend(service, "100.25")
-        assert postmaster(data)
+    with kompas_serve(KOMPAS_DATA_DIR=str(data), KOMPAS_BOOTSTRAP_ADMIN_KEY="") as service:
         assert service.process
         assert service.process.stdout
-        greeting = [service.process.stdout.readline() for _ in range(5)]
-        assert re.search(r"pk_\w{20,}", "".join(greeting))
+        greeting = "".join(service.process.stdout.readline() for _ in range(5))
+        assert re.search(r"pk_[\w-]{20,}", greeting)
+        (service.key,) = re.findall(r"sk_[\w-]{20,}", greeting)
+        spend(service, "100.25")
+        assert postmaster(data)
     assert postmaster(data) is None, "SIGTERM also stops the database"
 
     started = time.monotonic()
@@ -229,6 +230,7 @@ def test_logs_carry_a_request_id_and_nobody(home: Path) -> None:
         headers = {"User-Agent": "Somebody/1.0", "X-Request-Id": "req-12345678"}
         service.get("/v1/pixel.gif", headers, url="https://a.example/?email=x@y.dk", visitor="v77")
     finally:
+        service.close()
         process.terminate()
         _, errors = process.communicate(timeout=15)
     assert "req-12345678" in errors

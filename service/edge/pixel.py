@@ -1,0 +1,151 @@
+"""`GET /v1/pixel.gif`: a page view, written as a plain ASGI application because it is the hot door.
+
+A durable page view costs no framework object: one pass over the query, one lookup of the key.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from prometheus_client import Counter
+from starlette.types import Receive, Scope, Send
+
+from service import telemetry
+from service.domain import access
+from service.domain.access import Authenticator
+from service.domain.kinds import Kind
+from service.edge.failures import as_retryable
+from service.edge.gif import send_failure, send_gif
+from service.edge.headers import RequestHeaders, presented_key
+from service.edge.methods import METHODS, answer_other_method
+from service.edge.options import EdgeOptions
+from service.edge.query import read_query
+from service.edge.sender import sender_of
+from service.errors import InvalidError
+from service.ingest.intake import Intake, RequestFacts
+from service.kit.clock import Clock
+
+PATH = "/v1/pixel.gif"
+
+
+class Parameter(NamedTuple):
+    """A parameter of the address, and the field of the event that it becomes."""
+
+    name: str
+    field: str
+    about: str
+
+
+PARAMETERS = (
+    Parameter("k", "k", "A public key, if none is in the header."),
+    Parameter("url", "url", "The page; left out: what the header Referer says."),
+    Parameter("ref", "referrer", "The page before."),
+    Parameter("title", "title", "The page's title."),
+    Parameter("visitor", "visitor", "Your id of the visitor."),
+    Parameter("customer", "customer", "Your id of the customer, when signed in."),
+    Parameter("consent", "consent", "`1` when the visitor agreed to be recognised for days."),
+    Parameter("t", "occurred_at", "When it happened (RFC 3339); left out: now."),
+    Parameter("id", "id", "Your id of the event; the same id counts once."),
+    Parameter("source", "source", "Who sent the visitor, if the page's own utm tags do not say."),
+    Parameter("medium", "medium", "By which means, such as cpc or email."),
+    Parameter("campaign", "campaign", "The campaign's name."),
+    Parameter("content", "content", "Which advertisement or link."),
+    Parameter("term", "term", "The keyword that was paid for."),
+    Parameter("site", "site", "Another site's slug, for admin keys."),
+)
+
+_FIELDS = {parameter.name.encode(): parameter.field for parameter in PARAMETERS}
+_YES_OR_NO: dict[str, bool] = {"1": True, "true": True, "0": False, "false": False}
+_LOST_PLUS = re.compile(r"(?<=:\d\d) (?=\d\d:\d\d$)|(?<=\.\d{3}) (?=\d\d:\d\d$)")
+
+
+class PixelDoor:
+    """The door as an ASGI application."""
+
+    def __init__(self, intake: Intake, authenticator: Authenticator, options: EdgeOptions) -> None:
+        self._intake = intake
+        self._access = authenticator
+        self._proxies = options.trusted_proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As `answer`."""
+        await self.answer(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Record a page view and answer the image: 200 only when it is durable.
+
+        HEAD records nothing. Anything but GET, HEAD and OPTIONS is answered 405.
+        """
+        if scope["method"] != "GET":
+            return await _other_method(scope, receive, send)
+        try:
+            await self._record(scope)
+        except Exception as error:
+            return await send_failure(send, as_retryable(error, PATH))
+        return await send_gif(send)
+
+    async def _record(self, scope: Scope) -> None:
+        headers = dict(scope["headers"])
+        event: dict[str, Any] = read_query(scope["query_string"], _FIELDS)
+        key = presented_key(headers, event.pop("k", None))
+        principal = await access.authorized(self._access, key, access.Scope.PUBLIC)
+        site = principal.site
+        if "site" in event:
+            site = await access.site_of(self._access, principal, event.pop("site"))
+        sender = sender_of(scope, headers, self._proxies)
+        _complete(event, headers)
+        facts = RequestFacts(
+            site=site,
+            door=PATH,
+            kind=Kind.PAGE_VIEW,
+            user_agent=sender.user_agent,
+            address=sender.address,
+            opted_out=sender.opted_out,
+            browser=True,
+        )
+        receipt = await self._intake.take((event,), facts)
+        if receipt.refusals:
+            refusal = receipt.refusals[0]
+            raise InvalidError(refusal.message, code=refusal.code)
+
+
+class Pixel(PixelDoor):
+    """The door for a composition root that calls it before any router: counts its own requests."""
+
+    def __init__(
+        self, intake: Intake, authenticator: Authenticator, clock: Clock, options: EdgeOptions
+    ) -> None:
+        super().__init__(intake, authenticator, options)
+        self._clock = clock
+        self._seconds = telemetry.REQUEST_SECONDS.labels(PATH)
+        self._counts: dict[tuple[str, int], Counter] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As `answer`."""
+        started = self._clock.monotonic()
+        status = await self.answer(scope, receive, send)
+        self._seconds.observe(self._clock.monotonic() - started)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        counter = self._counts.get((method, status))
+        if counter is None:
+            counter = telemetry.REQUESTS.labels(method, PATH, str(status))
+            self._counts[method, status] = counter
+        counter.inc()
+
+
+def _complete(event: dict[str, Any], headers: RequestHeaders) -> None:
+    """Types that a query cannot express, and the page of a tag that works without scripts."""
+    if "url" not in event and b"referer" in headers:
+        event["url"] = headers[b"referer"].decode("utf-8", "replace")
+    if "consent" in event:
+        # Other words go on as they are, and are refused like any other wrong type.
+        event["consent"] = _YES_OR_NO.get(event["consent"].lower(), event["consent"])
+    if " " in event.get("occurred_at", ""):
+        event["occurred_at"] = _LOST_PLUS.sub("+", event["occurred_at"])
+
+
+async def _other_method(scope: Scope, receive: Receive, send: Send) -> int:
+    if scope["method"] == "HEAD":
+        return await send_gif(send)
+    return await answer_other_method(scope, receive, send)

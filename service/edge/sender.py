@@ -1,0 +1,93 @@
+"""Who sent a request: used for verdicts in memory, never stored, never logged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
+
+from starlette.types import Scope
+
+from service.edge.headers import RequestHeaders
+from service.edge.options import Network
+
+Fields = Iterable[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A visitor's browser or a reader's mail program; `opted_out` by DNT or Sec-GPC."""
+
+    user_agent: str = field(repr=False)
+    address: str = field(repr=False)
+    opted_out: bool
+
+
+class _Hop(NamedTuple):
+    address: str
+    trusted: bool
+
+
+def sender_of(scope: Scope, headers: RequestHeaders, proxies: Sequence[Network]) -> Sender:
+    """The sender of a request with these headers."""
+    return Sender(
+        user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
+        address=address_of(scope, proxies),
+        opted_out=headers.get(b"dnt") == b"1" or headers.get(b"sec-gpc") == b"1",
+    )
+
+
+def address_of(scope: Scope, proxies: Sequence[Network]) -> str:
+    """The client's address: the peer's, or what trusted proxies say; '' for a local socket.
+
+    From the right, the first address of `X-Forwarded-For` that is not a trusted proxy's own:
+    everything to the left of it is whatever the client wrote.
+    """
+    peer = _peer(scope)
+    if not from_proxy(scope, proxies):
+        return peer
+    nearest = peer
+    for text in reversed(_forwarded(scope["headers"])):
+        hop = _hop(text, proxies)
+        if hop is None:
+            break
+        nearest = hop.address
+        if not hop.trusted:
+            break
+    return nearest
+
+
+def from_proxy(scope: Scope, proxies: Sequence[Network]) -> bool:
+    """Whether the peer is a trusted proxy."""
+    return bool(proxies) and _is_trusted(_peer(scope), proxies)
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _forwarded(headers: Fields) -> list[str]:
+    values = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+    return ",".join(values).split(",") if values else []
+
+
+def _is_trusted(address: str, proxies: Sequence[Network]) -> bool:
+    hop = _hop(address, proxies)
+    return hop is not None and hop.trusted
+
+
+def _hop(text: str, proxies: Sequence[Network]) -> _Hop | None:
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return _Hop(str(address), any(address in network for network in proxies))

@@ -1,0 +1,153 @@
+"""The lane on which flushes go to the database: one connection, one commit at a time.
+
+A lost or slow connection is replaced and the same batches are sent again, with their tokens, until
+a bound of about two seconds. Deadlines are kept here, because a server that hangs keeps none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service import telemetry
+from service.errors import RetryableError
+from service.ingest.flush import KnownDimensions
+from service.kit.clock import Clock
+from service.kit.log import get_logger
+from service.store.append import Appended, Batch, Log
+from service.store.failures import describe, is_data_error
+from service.store.partitions import Partitions
+
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 0.25
+CLOSE_SECONDS = 1.0
+
+LATEST = timedelta(days=2)
+"""No event is dated later than this after its receipt; a month is not made for one that is."""
+
+_log = get_logger(__name__)
+
+
+class NotStorableError(Exception):
+    """The database refuses something in these batches, and would again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: for one attempt at a commit (or a probe), and for a commit with all attempts."""
+
+    attempt: float = 1.0
+    total: float = 2.0
+
+
+class Lane:
+    """Commits batches; its owner calls one method at a time.
+
+    `known` are the dimensions that need not be in a batch.
+    """
+
+    def __init__(self, engine: AsyncEngine, clock: Clock, patience: Patience) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._patience = patience
+        self._partitions = Partitions()
+        self.known = KnownDimensions()
+        self._open: Log | None = None
+
+    async def commit(self, batches: Sequence[Batch]) -> list[Appended]:
+        """Make the batches durable, together, and say what became of each.
+
+        NotStorableError when the data is to blame; RetryableError when the database is away or
+        slow: then nobody knows whether the last attempt was committed.
+        """
+        received_at = self._clock.now()
+        deadline = asyncio.get_running_loop().time() + self._patience.total
+        pause = FIRST_PAUSE
+        again = False
+        while True:
+            try:
+                results = await self._attempt(batches, received_at, again=again)
+            except Exception as error:
+                telemetry.COMMIT_FAILURES.inc()
+                if is_data_error(error):
+                    raise NotStorableError(describe(error)) from error
+                _log.warning("commit_failed", error=describe(error))
+                self._drop()
+            else:
+                self.known.learn(batches)
+                return results
+            again = True
+            if asyncio.get_running_loop().time() + pause >= deadline:
+                raise RetryableError("The database does not answer; nothing was acknowledged.")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _attempt(
+        self, batches: Sequence[Batch], received_at: datetime, *, again: bool
+    ) -> list[Appended]:
+        try:
+            await self._make_months(batches, received_at)
+            return await self._append(batches, received_at, again=again)
+        except asyncpg.CheckViolationError:
+            # A month that was known is gone; one that no event may be dated in stays missing.
+            self._partitions.forget()
+            await self._make_months(batches, received_at)
+            return await self._append(batches, received_at, again=again)
+
+    async def _append(
+        self, batches: Sequence[Batch], received_at: datetime, *, again: bool
+    ) -> list[Appended]:
+        # The server ends its statement at the same moment; this one is for a server that hangs.
+        async with asyncio.timeout(1.2 * self._patience.attempt):
+            log = await self._connected()
+            started = self._clock.monotonic()
+            results = await log.append(batches, received_at, again=again)
+        telemetry.COMMIT_SECONDS.observe(self._clock.monotonic() - started)
+        return results
+
+    async def _make_months(self, batches: Iterable[Batch], received_at: datetime) -> None:
+        times = [row.occurred_at for batch in batches for row in batch.rows]
+        for month in self._partitions.missing(times, received_at + LATEST):
+            async with asyncio.timeout(1.2 * self._patience.attempt):
+                log = await self._connected()
+                await log.make_months(self._partitions, [month])
+
+    async def _connected(self) -> Log:
+        if self._open is None:
+            self._open = await Log.open(self._engine, self._patience.attempt)
+        return self._open
+
+    def _drop(self) -> None:
+        # What answers next may be a standby that took over and lacks the last commits.
+        self.known.forget()
+        self._partitions.forget()
+        if self._open is not None:
+            self._open.drop()
+            self._open = None
+
+    async def probe(self) -> bool:
+        """Whether a commit would succeed now, as far as that can be known without one."""
+        try:
+            async with asyncio.timeout(self._patience.attempt):
+                log = await self._connected()
+                return await log.probe()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            _log.warning("probe_failed", error=describe(error))
+            self._drop()
+            return False
+
+    async def close(self) -> None:
+        """Close the connection; at once when the server does not answer."""
+        if self._open is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._open.close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._drop()
+        self._open = None

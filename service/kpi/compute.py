@@ -1,0 +1,161 @@
+"""Computes a formula over a cell, exactly: sums of integers, then one division of fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+from service.domain.money import MICROS
+from service.kpi.cells import Cell
+from service.kpi.definition import Kpi
+from service.kpi.formula import (
+    Formula,
+    IntervalMethod,
+    Quantity,
+    Term,
+    TermKey,
+    is_money,
+)
+from service.kpi.intervals import Interval, adjusted_wald, wilson
+from service.kpi.money import MissingRate
+
+SMALL_SAMPLE = 30
+
+
+class Reason(StrEnum):
+    """Why there is no value; a formula's `requires` brings reasons of its own."""
+
+    NO_DATA = "no_data"
+    MISSING_FX_RATE = "missing_fx_rate"
+    ZERO_DENOMINATOR = "zero_denominator"
+
+
+class Flag(StrEnum):
+    """What a reader of a value should know."""
+
+    ABOVE_ONE = "above_one"
+    SMALL_SAMPLE = "small_sample"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One computed value, in base units (amounts in currency units), or the reason for none.
+
+    A side is None where it is not known, or not whole; a plain sum has no denominator.
+    """
+
+    value: Fraction | None
+    reason: str | None
+    numerator: Fraction | None
+    denominator: Fraction | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    formula: Formula
+    cell: Cell
+    unknown: Collection[Quantity]
+    denominator: Fraction | None
+
+
+def _no_data(case: _Case) -> str | None:
+    known = not case.unknown or all(quantity not in case.unknown for quantity, _ in case.formula.keys)
+    return None if known else Reason.NO_DATA
+
+
+def _missing_rate(case: _Case) -> str | None:
+    return Reason.MISSING_FX_RATE if missing_rates(case.formula, case.cell) else None
+
+
+def _requirement(case: _Case) -> str | None:
+    requires = case.formula.requires
+    if requires is None:
+        return None
+    left, right = (case.cell.amounts.get((m, ()), 0) for m in (requires.left, requires.right))
+    return None if left == right else requires.reason
+
+
+def _zero_denominator(case: _Case) -> str | None:
+    is_zero = bool(case.formula.denominator) and not case.denominator
+    return Reason.ZERO_DENOMINATOR if is_zero else None
+
+
+REASONS: tuple[Callable[[_Case], str | None], ...] = (
+    _no_data,
+    _missing_rate,
+    _requirement,
+    _zero_denominator,
+)
+"""Why a value may be null; the first reason that holds is the one given."""
+
+
+def figure(formula: Formula, cell: Cell, unknown: Collection[Quantity]) -> Figure:
+    """The value of a formula; `unknown` are the quantities that the site has never counted."""
+    numerator = _side(formula.numerator, cell, unknown)
+    denominator = _side(formula.denominator, cell, unknown) if formula.denominator else None
+    case = _Case(formula, cell, unknown, denominator)
+    reason = next((found for rule in REASONS if (found := rule(case))), None)
+    if reason is not None or numerator is None:
+        # What the requirement asks for is part of the numerator: without it, half is missing.
+        whole = formula.requires is None or reason != formula.requires.reason
+        return Figure(None, reason, numerator if whole else None, denominator)
+    value = formula.scale * (numerator if denominator is None else numerator / denominator)
+    return Figure(value, None, numerator, denominator)
+
+
+def _side(terms: Iterable[Term], cell: Cell, unknown: Collection[Quantity]) -> Fraction | None:
+    side: int | Fraction = 0
+    unit = 1
+    for term in terms:
+        if term.quantity in unknown or term.key in cell.missing:
+            return None
+        side += _times(term.weight, cell.amounts.get(term.key, 0))
+        unit = MICROS if is_money(term.quantity) else 1
+    return Fraction(side, unit)
+
+
+def _times(weight: Fraction, amount: int | Fraction) -> int | Fraction:
+    # Nearly all weights are whole, and integers are many times faster than fractions.
+    return (weight.numerator if weight.denominator == 1 else weight) * amount
+
+
+def missing_rates(formula: Formula, cell: Cell) -> frozenset[MissingRate]:
+    """The exchange rates that a formula's amounts lack."""
+    if not cell.missing:
+        return frozenset()
+    return frozenset(rate for key in formula.keys for rate in cell.missing.get(key, ()))
+
+
+def is_absent(formula: Formula, cell: Cell) -> bool:
+    """Whether a cell has nothing that the formula is about."""
+    keys: frozenset[TermKey] = frozenset(term.key for term in formula.terms)
+    return not any(cell.amounts.get(key) or key in cell.missing for key in keys)
+
+
+def interval(formula: Formula, cell: Cell, computed: Figure) -> Interval | None:
+    """The 95 % interval of a value; None where it has none, and for shares above 1."""
+    if computed.value is None or computed.numerator is None or computed.denominator is None:
+        return None
+    trials = int(computed.denominator)
+    match formula.interval:
+        case IntervalMethod.WILSON:
+            return wilson(int(computed.numerator), trials)
+        case IntervalMethod.NPS:
+            counts = {term.weight: int(cell.amounts.get(term.key, 0)) for term in formula.numerator}
+            return adjusted_wald(counts[Fraction(1)], counts[Fraction(-1)], trials)
+        case IntervalMethod.NONE:
+            return None
+
+
+def flags(kpi: Kpi, formula: Formula, computed: Figure) -> list[Flag]:
+    """What a reader of the value should know."""
+    if computed.value is None:
+        return []
+    is_sample = formula.interval is not IntervalMethod.NONE
+    holds = {
+        Flag.ABOVE_ONE: kpi.bounded and computed.value > 1,
+        Flag.SMALL_SAMPLE: is_sample and (computed.denominator or 0) < SMALL_SAMPLE,
+    }
+    return [flag for flag, does in holds.items() if does]

@@ -1,0 +1,99 @@
+"""`/v1/kpis`: the catalogue, one KPI, several KPIs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.domain.access import Authenticator, Scope, Site, authorized, site_of
+from service.kit.http import bearer, json_response
+from service.kit.payload import checked, read_json, refuse_repeats
+from service.kpi.definition import Kpi
+from service.kpi.document import readable
+from service.kpi.engine import KpiEngine
+from service.publish.answers import CatalogueAnswer, KpiAnswer, KpiAnswers
+from service.publish.parameters import CatalogueParameters, KpiParameters, SeveralKpis
+
+KpiId = Annotated[str, Path(alias="id", description="Out of GET /v1/kpis.", examples=["roas"])]
+
+
+def definition(kpi: Kpi, lang: str) -> dict[str, Any]:
+    """One KPI of the catalogue as JSON, its texts in one language."""
+    return {
+        "id": kpi.id,
+        "theme": kpi.theme,
+        "title": kpi.title[lang],
+        "about": kpi.about[lang],
+        "edge": kpi.edge[lang],
+        "unit": kpi.unit,
+        "direction": kpi.direction,
+        "kind": kpi.kind,
+        "additivity": kpi.additivity,
+        "formula": readable(kpi.views[kpi.default_view]),
+        "views": {name: readable(kpi.views[name]) for name in kpi.named_views},
+        "default_view": kpi.default_view or None,
+        "breakdowns": list(kpi.breakdowns),
+        "default_window": kpi.default_window,
+        "source": kpi.source,
+        "owner": kpi.owner,
+        "version": kpi.version,
+        "status": kpi.status,
+    }
+
+
+class KpiDoors:
+    """For keys with the scope `read`."""
+
+    def __init__(self, kpis: KpiEngine, access: Authenticator) -> None:
+        self._kpis = kpis
+        self._access = access
+
+    def router(self) -> APIRouter:
+        """The three doors."""
+        router = APIRouter(
+            prefix="/v1/kpis",
+            tags=["KPIs"],
+            dependencies=[Depends(self._admit), Depends(refuse_repeats)],
+        )
+        body = {"application/json": {"schema": SeveralKpis.model_json_schema()}}
+        router.add_api_route("", self.catalogue, response_model=CatalogueAnswer)
+        router.add_api_route("/{id}", self.one, response_model=KpiAnswer)
+        router.add_api_route(
+            "/query",
+            self.several,
+            methods=["POST"],
+            response_model=KpiAnswers,
+            openapi_extra={"requestBody": {"required": True, "content": body}},
+        )
+        return router
+
+    async def catalogue(self, given: Annotated[CatalogueParameters, Query()]) -> Response:
+        """Every KPI: what it means, how it is computed, and which way is better."""
+        kpis = [definition(kpi, given.lang) for kpi in self._kpis.catalogue]
+        return json_response({"kpis": kpis})
+
+    async def one(
+        self, request: Request, kpi: KpiId, given: Annotated[KpiParameters, Query()]
+    ) -> Response:
+        """One KPI over one window, with a series, a breakdown or a comparison where asked for."""
+        site = await self._site(request, given.site)
+        (answer,) = await self._kpis.answer(site, given.query((kpi,)))
+        return json_response(answer.as_dict())
+
+    async def several(self, request: Request) -> Response:
+        """Several KPIs over one window, all as of the same instant."""
+        given = checked(SeveralKpis, await read_json(request))
+        site = await self._site(request, given.site)
+        answers = await self._kpis.answer(site, given.query(tuple(given.kpis)))
+        return json_response({"answers": [answer.as_dict() for answer in answers]})
+
+    async def _admit(self, request: Request) -> None:
+        # Before anything else is looked at, so that a stranger learns nothing but 401.
+        key = bearer(request.headers)
+        request.state.principal = await authorized(self._access, key, Scope.READ)
+
+    async def _site(self, request: Request, slug: str | None) -> Site:
+        return await site_of(self._access, request.state.principal, slug)

@@ -1,0 +1,115 @@
+"""What can be asked of KPIs: the same names in a query string and in a JSON body."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from service.kit.payload import Strict, Text
+from service.kpi.query import KpiQuery
+
+MOST_KPIS = 50
+LONGEST_WAIT_MS = 60_000
+
+Word = Annotated[Text, Field(max_length=256)]
+
+
+class CatalogueParameters(Strict):
+    """Of `GET /v1/kpis`."""
+
+    noun: ClassVar[str] = "parameter"
+
+    lang: Literal["en", "da"] = Field("en", description="Language of titles and explanations.")
+
+
+class KpiParameters(Strict):
+    """Of `GET /v1/kpis/{id}`; everything is optional."""
+
+    noun: ClassVar[str] = "parameter"
+
+    window: Word | None = Field(
+        None,
+        description="A named window such as today, last_30_days or last_month; the KPI's own"
+        " default when from and to are left out, too.",
+        examples=["last_30_days"],
+    )
+    from_: Word | None = Field(
+        None,
+        alias="from",
+        description="Start of the window: a date in the zone, or RFC 3339 with an offset.",
+        examples=["2026-01-01"],
+    )
+    to: Word | None = Field(
+        None, description="End of the window, which it leaves out.", examples=["2026-04-01"]
+    )
+    tz: Word | None = Field(
+        None,
+        description="IANA time zone in which days begin; the site's own by default.",
+        examples=["Europe/Copenhagen"],
+    )
+    grain: Word | None = Field(
+        None,
+        description="Adds a series: hour, day, week, month, quarter or year.",
+        examples=["day"],
+    )
+    by: Word | None = Field(
+        None, description="Adds a breakdown by a dimension.", examples=["channel"]
+    )
+    where: Annotated[Text, Field(max_length=8192)] | None = Field(
+        None,
+        description="Filter: dimension:value pairs with commas between them; a backslash escapes.",
+        examples=["campaign:spring,channel:Email"],
+    )
+    compare: Word | None = Field(
+        None,
+        description="Adds a comparison: previous_period or previous_year.",
+        examples=["previous_period"],
+    )
+    model: Word | None = Field(
+        None, description="Attribution model of credited KPIs.", examples=["last_non_direct"]
+    )
+    view: Word | None = Field(
+        None, description="cohort or period, for KPIs that have both.", examples=["period"]
+    )
+    site: Word | None = Field(None, description="Another site's slug; admin keys only.")
+    currency: Word | None = Field(
+        None,
+        description="ISO 4217 reporting currency; the site's own by default.",
+        examples=["DKK"],
+    )
+    wait: int | None = Field(
+        None,
+        ge=0,
+        le=LONGEST_WAIT_MS,
+        description="Milliseconds to wait at most until earlier events are counted.",
+    )
+
+    def query(self, kpis: tuple[str, ...]) -> KpiQuery:
+        """The question to the engine, for these KPIs."""
+        return KpiQuery(
+            kpis,
+            window=self.window,
+            start=self.from_,
+            end=self.to,
+            tz=self.tz,
+            grain=self.grain,
+            by=self.by,
+            where=self.where,
+            compare=self.compare,
+            view=self.view,
+            model=self.model,
+            currency=self.currency,
+            wait_ms=self.wait,
+        )
+
+
+class SeveralKpis(KpiParameters):
+    """Of `POST /v1/kpis/query`: one window and filter for several KPIs."""
+
+    kpis: list[Word] = Field(
+        min_length=1,
+        max_length=MOST_KPIS,
+        description="Ids out of GET /v1/kpis.",
+        examples=[["spend", "roas", "cpa"]],
+    )

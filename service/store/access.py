@@ -1,0 +1,241 @@
+"""Sites and keys: who a presented key stands for, and what an operator sets up.
+
+A key is random enough (256 bits) that its plain SHA-256 cannot be turned back, and is found by
+that digest: what a comparison could leak by its duration says nothing about the key.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from service.domain.access import Principal, Scope, Site
+from service.errors import ConflictError, InvalidError
+from service.kit.clock import Clock, SystemClock
+from service.store.engine import writing
+from service.store.lookups import Lookups
+from service.store.partitions import LOCK_CLASS
+from service.store.tables import api_key, site
+
+TOKEN_BYTES = 32
+SECRET_BYTES = 32
+SHOWN_CHARACTERS = 11
+"""Of a key, as its `prefix`: enough for a person to tell keys apart."""
+LONGEST_KEY = 1024
+FIRST_SITE = "default"
+LOCK_BOOTSTRAP = 2
+
+MISSING_SECONDS = 2.0
+
+_SITE = (site.c.id, site.c.slug, site.c.timezone, site.c.currency, site.c.secret)
+
+
+def digest(key: str) -> bytes:
+    """What of a key is stored."""
+    return sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def _site(row: Row[*tuple[Any, ...]]) -> Site:
+    return Site(row.id, row.slug, row.timezone, row.currency, row.secret)
+
+
+class KeyStore:
+    """`Authenticator` on the database: cached, so that a request usually costs no query.
+
+    A revoked key stops working within about five seconds. While the database is away, keys and
+    sites that were known stay known, and RetryableError is raised for others.
+    """
+
+    def __init__(self, engine: AsyncEngine, clock: Clock | None = None) -> None:
+        self._engine = engine
+        clock = clock or SystemClock()
+        self._principals = Lookups(self._load_principals, clock, MISSING_SECONDS)
+        # Only authenticated callers name sites, and one that was just made must be found.
+        self._sites = Lookups(self._load_sites, clock, 0.0)
+
+    async def principal(self, key: str) -> Principal | None:
+        """The key's principal, or None for a key that nobody knows or that was revoked."""
+        if len(key) > LONGEST_KEY:
+            return None
+        return await self._principals.get(digest(key))
+
+    async def site(self, slug: str) -> Site | None:
+        """The site of that slug, or None."""
+        if "\x00" in slug:
+            return None
+        return await self._sites.get(slug)
+
+    async def _load_principals(self, digests: Sequence[bytes]) -> Mapping[bytes, Principal]:
+        columns = (api_key.c.id.label("key_id"), api_key.c.digest, api_key.c.scopes, *_SITE)
+        query = (
+            select(*columns)
+            .join(site, site.c.id == api_key.c.site_id)
+            .where(api_key.c.digest == func.any(list(digests)), api_key.c.revoked_at.is_(None))
+        )
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(query)
+            return {
+                bytes(row.digest): Principal(
+                    row.key_id, _site(row), frozenset(Scope(scope) for scope in row.scopes)
+                )
+                for row in rows
+            }
+
+    async def _load_sites(self, slugs: Sequence[str]) -> Mapping[str, Site]:
+        query = select(*_SITE).where(site.c.slug == func.any(list(slugs)))
+        async with self._engine.connect() as connection:
+            return {row.slug: _site(row) for row in await connection.execute(query)}
+
+
+async def create_site(
+    engine: AsyncEngine, slug: str, name: str, timezone: str, currency: str
+) -> Site:
+    """Make a site with a secret of its own; ConflictError when the slug is taken."""
+    async with writing(engine) as connection:
+        made = await _make_site(connection, slug, name, timezone, currency)
+    if made is None:
+        raise ConflictError(f"There is a site '{slug}' already.", code="site_exists")
+    return made
+
+
+async def _make_site(
+    connection: AsyncConnection, slug: str, name: str, timezone: str, currency: str
+) -> Site | None:
+    values = {
+        "slug": slug,
+        "name": name,
+        "timezone": timezone,
+        "currency": currency,
+        "secret": secrets.token_bytes(SECRET_BYTES),
+    }
+    query = upsert(site).values(values).on_conflict_do_nothing().returning(*_SITE)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _site(row)
+
+
+async def create_key(engine: AsyncEngine, site_id: int, name: str, scopes: frozenset[Scope]) -> str:
+    """Make a key and answer it, this once: `pk_…` for scope public, otherwise `sk_…`.
+
+    InvalidError without a scope, and for public together with another: what stands in a web page
+    must not read.
+    """
+    if not scopes:
+        raise InvalidError("A key needs at least one scope.", field="scopes")
+    if Scope.PUBLIC in scopes and len(scopes) > 1:
+        raise InvalidError("The scope public goes with no other scope.", field="scopes")
+    async with writing(engine) as connection:
+        return await _make_key(connection, site_id, name, scopes)
+
+
+async def _make_key(
+    connection: AsyncConnection, site_id: int, name: str, scopes: frozenset[Scope]
+) -> str:
+    key = f"{'pk' if Scope.PUBLIC in scopes else 'sk'}_{secrets.token_urlsafe(TOKEN_BYTES)}"
+    await connection.execute(insert(api_key).values(_key_row(site_id, name, key, scopes)))
+    return key
+
+
+def _key_row(site_id: int, name: str, key: str, scopes: frozenset[Scope]) -> dict[str, Any]:
+    return {
+        "site_id": site_id,
+        "name": name,
+        "prefix": key[:SHOWN_CHARACTERS],
+        "digest": digest(key),
+        "scopes": sorted(scope.value for scope in scopes),
+    }
+
+
+async def revoke_key(engine: AsyncEngine, key_id: int) -> bool:
+    """Make a key worthless, for good; whether there was such a key that still worked."""
+    query = (
+        update(api_key)
+        .where(api_key.c.id == key_id, api_key.c.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+    )
+    async with writing(engine) as connection:
+        return bool((await connection.execute(query)).rowcount)
+
+
+async def list_keys(engine: AsyncEngine) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Every key: `id`, `site` (slug), `prefix`, `scopes`, `name`, `created_at`, `revoked_at`."""
+    query = (
+        select(
+            api_key.c.id,
+            site.c.slug.label("site"),
+            api_key.c.prefix,
+            api_key.c.scopes,
+            api_key.c.name,
+            api_key.c.created_at,
+            api_key.c.revoked_at,
+        )
+        .join(site, site.c.id == api_key.c.site_id)
+        .order_by(api_key.c.id)
+    )
+    async with engine.connect() as connection:
+        return (await connection.execute(query)).all()
+
+
+async def list_sites(engine: AsyncEngine) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Every site: `id`, `slug`, `name`, `timezone`, `currency`, `created_at`."""
+    columns = (site.c.id, site.c.slug, site.c.name, site.c.timezone, site.c.currency)
+    query = select(*columns, site.c.created_at).order_by(site.c.id)
+    async with engine.connect() as connection:
+        return (await connection.execute(query)).all()
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """What the first start made; `public_key` is None when the operator brought an admin key."""
+
+    public_key: str | None = field(repr=False)
+    secret_key: str = field(repr=False)
+    currency: str
+
+
+async def bootstrap(
+    engine: AsyncEngine, timezone: str, currency: str, admin_key: str | None
+) -> FirstStart | None:
+    """Make the site `default` and its keys in a database that has no site; None in any other.
+
+    With `admin_key` that key is made instead, at every start at which it is not there: on the
+    site `default`, or the oldest one. Once revoked it stays so. Processes that start together
+    make everything once.
+    """
+    async with writing(engine) as connection:
+        await connection.execute(
+            text("SELECT pg_advisory_xact_lock(:class, :lock)"),
+            {"class": LOCK_CLASS, "lock": LOCK_BOOTSTRAP},
+        )
+        home = await _home_site(connection)
+        is_first = home is None
+        if home is None:
+            made = await _make_site(connection, FIRST_SITE, "Default", timezone, currency)
+            home = made.id if made else 0
+        if admin_key is not None:
+            await _bring_key(connection, home, admin_key)
+            return FirstStart(None, admin_key, currency) if is_first else None
+        return await _first_keys(connection, home, currency) if is_first else None
+
+
+async def _home_site(connection: AsyncConnection) -> int | None:
+    query = select(site.c.id).order_by(site.c.slug != FIRST_SITE, site.c.id).limit(1)
+    home: int | None = await connection.scalar(query)
+    return home
+
+
+async def _bring_key(connection: AsyncConnection, site_id: int, key: str) -> None:
+    row = _key_row(site_id, "bootstrap", key, frozenset({Scope.ADMIN}))
+    await connection.execute(upsert(api_key).values(row).on_conflict_do_nothing())
+
+
+async def _first_keys(connection: AsyncConnection, site_id: int, currency: str) -> FirstStart:
+    public = await _make_key(connection, site_id, "first public", frozenset({Scope.PUBLIC}))
+    scopes = frozenset({Scope.INGEST, Scope.READ, Scope.ADMIN})
+    return FirstStart(public, await _make_key(connection, site_id, "first", scopes), currency)

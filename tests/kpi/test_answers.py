@@ -1,0 +1,373 @@
+"""What an answer says: values and reasons, intervals and flags, comparisons, series, breakdowns."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from service.domain.dimensions import Dimension
+from service.domain.kinds import Kind
+from service.kit.json import dumps
+from tests.kpi.world import CATALOGUE, NOW, Event, World, answer, at, order, refund, spend, uid, view
+
+MARCH = {"start": "2026-03-01", "end": "2026-04-01"}
+Make = Callable[..., Awaitable[World]]
+
+
+def lead(when: str, name: str) -> Event:
+    return Event(Kind.LEAD, at(when), Dimension(channel="Email"), {"lead": uid("lead", name)})
+
+
+def values(rows: list[dict[str, Any]], *names: str) -> list[Any]:
+    found = [tuple(row[name] for name in names) for row in rows]
+    return [one[0] for one in found] if len(names) == 1 else found
+
+
+# --- Values and reasons ----------------------------------------------------------------------
+
+
+async def test_a_site_that_never_counted_something_has_no_value(make_world: Make) -> None:
+    world = await make_world()
+    for one in await world.ask(*CATALOGUE.kpis, **MARCH):
+        assert (one["value"], one["reason"]) == (None, "no_data"), one["kpi"]
+
+
+async def test_none_in_the_window_is_zero_where_the_site_counts_it(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(order("2026-01-05T10:00", 100, "1"))
+    orders, revenue, refunds = await world.ask("orders", "revenue", "refunds", **MARCH)
+    assert values([orders, revenue, refunds], "value", "reason") == [(0, None)] * 3
+    aov, leads = await world.ask("aov", "leads", **MARCH)
+    assert (aov["value"], aov["reason"], aov["numerator"]) == (None, "zero_denominator", 0)
+    assert (leads["value"], leads["reason"]) == (None, "no_data")
+
+
+async def test_a_zero_denominator_leaves_the_numerator_visible(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(spend("2026-03-05T10:00", 100.25), order("2026-01-05T10:00", 1, "1"))
+    cpa = await world.ask_one("cpa", **MARCH)
+    assert (cpa["value"], cpa["reason"]) == (None, "zero_denominator")
+    assert (cpa["numerator"], cpa["denominator"]) == (Decimal("100.25"), 0)
+    assert cpa["also"] == {"spend": Decimal("100.25")}
+    cpl = await world.ask_one("cpl", **MARCH)
+    assert (cpl["value"], cpl["reason"], cpl["denominator"]) == (None, "no_data", None)
+    assert cpl["numerator"] == Decimal("100.25")
+
+
+async def test_profit_needs_the_cost_of_every_order(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(
+        spend("2026-03-05T10:00", 100),
+        order("2026-03-05T10:00", 300, "1", cost=50, campaign="a"),
+        order("2026-03-06T10:00", 300, "2", campaign="b"),
+    )
+    poas = await world.ask_one("poas", grain="week", by="campaign", **MARCH)
+    assert (poas["value"], poas["reason"]) == (None, "missing_cost_of_goods")
+    assert (poas["numerator"], poas["denominator"]) == (None, 100)
+    first_days = {"start": "2026-03-05", "end": "2026-03-06"}
+    assert (await world.ask_one("poas", **first_days))["value"] == Decimal("2.5")
+    rows = {row["campaign"]: row["reason"] for row in poas["breakdown"]}
+    assert rows == {"a": "zero_denominator", "b": "missing_cost_of_goods", None: None}
+
+
+async def test_share_of_search_needs_both_groups(make_world: Make) -> None:
+    world = await make_world()
+
+    def volume(group: str, count: int) -> Event:
+        data = {"key": uid(group), "group": group, "volume": count}
+        return Event(Kind.SEARCH_VOLUME, at("2026-03-05T10:00"), Dimension(source="google"), data)
+
+    await world.happen(volume("brand", 30))
+    share = await world.ask_one("share_of_search", **MARCH)
+    assert (share["value"], share["reason"]) == (None, "no_data")
+    await world.happen(volume("category", 90))
+    share = await world.ask_one("share_of_search", by="source", **MARCH)
+    assert share["value"] == Decimal("0.25")
+    assert values(share["breakdown"], "source", "value") == [("google", Decimal("0.25"))]
+
+
+async def test_numbers_are_exact_and_short(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(spend("2026-03-05T10:00", 100.25), order("2026-03-05T10:00", 50, "1"))
+    found = {one["kpi"]: one for one in await world.ask("spend", "revenue", "romi", "orders", **MARCH)}
+    assert str(found["spend"]["value"]) == "100.25"
+    assert str(found["revenue"]["value"]) == "50"
+    assert str(found["romi"]["value"]) == "-0.50124688279301746"
+    assert type(found["orders"]["value"]) is int
+    assert '"value":100.25' in dumps(found["spend"])
+
+
+# --- Intervals and flags ---------------------------------------------------------------------
+
+
+async def test_a_share_has_an_interval_until_it_exceeds_one(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(
+        *(view("2026-03-05T10:00", visitor) for visitor in range(1, 31)),
+        order("2026-03-05T10:00", 1, "1"),
+    )
+    rate = await world.ask_one("conversion_rate", **MARCH)
+    assert rate["flags"] == []
+    assert rate["interval"]["method"] == "wilson"
+    assert rate["interval"]["level"] == Decimal("0.95")
+    assert rate["interval"]["low"] < 1 / 30 < rate["interval"]["high"]
+    await world.happen(*(order("2026-03-05T10:00", 1, f"more {n}") for n in range(30)))
+    rate = await world.ask_one("conversion_rate", **MARCH)
+    assert rate["value"] == Decimal("1.0333333333333333")
+    assert (rate["interval"], rate["flags"]) == (None, ["above_one"])
+
+
+async def test_a_small_sample_is_flagged(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(*(answer("2026-03-05T10:00", "nps", 1, n) for n in range(5)))
+    nps = await world.ask_one("nps", **MARCH)
+    assert (nps["value"], nps["numerator"], nps["denominator"]) == (100, 5, 5)
+    assert nps["flags"] == ["small_sample"]
+    assert nps["interval"]["low"] == pytest.approx(17.49145303416897)
+    assert nps["interval"]["method"] == "adjusted_wald"
+    await world.happen(*(answer("2026-03-05T10:00", "nps", -1, n) for n in range(5, 30)))
+    nps = await world.ask_one("nps", **MARCH)
+    assert (nps["numerator"], nps["denominator"], nps["flags"]) == (-20, 30, [])
+    assert nps["interval"]["low"] < nps["value"] < nps["interval"]["high"] < 0
+
+
+# --- Comparisons -----------------------------------------------------------------------------
+
+
+async def test_a_comparison_says_by_how_much(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(
+        order("2026-02-05T10:00", 80, "1"),
+        order("2026-03-05T10:00", 100, "2"),
+        order("2025-03-31T21:59:59.999999", 200, "3"),
+    )
+    revenue = await world.ask_one("revenue", window="last_month", compare="previous_period")
+    assert revenue["compare"] == {
+        "window": {
+            "from": "2026-02-01T00:00:00+01:00",
+            "to": "2026-03-01T00:00:00+01:00",
+            "tz": "Europe/Copenhagen",
+        },
+        "value": 80,
+        "reason": None,
+        "change": 20,
+        "change_ratio": Decimal("0.25"),
+    }
+    year = (await world.ask_one("revenue", window="last_month", compare="previous_year"))["compare"]
+    assert (year["value"], year["change"], year["change_ratio"]) == (200, -100, Decimal("-0.5"))
+
+
+async def test_a_comparison_with_nothing_has_no_ratio(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(order("2026-03-05T10:00", 100, "2"), refund("2026-02-05T10:00", 50, "2"))
+    orders, aov = await world.ask("orders", "aov", compare="previous_period", **MARCH)
+    assert values([orders["compare"]], "value", "change", "change_ratio") == [(0, 1, None)]
+    assert values([aov["compare"]], "value", "reason", "change") == [(None, "zero_denominator", None)]
+    # From -50 to 100 is a rise.
+    revenue = await world.ask_one("revenue", compare="previous_period", **MARCH)
+    assert (revenue["compare"]["change"], revenue["compare"]["change_ratio"]) == (150, 3)
+
+
+async def test_today_is_held_against_the_same_span_of_yesterday(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(
+        view("2026-04-10T12:34:56.789122", 1),
+        view("2026-04-10T12:34:56.789123", 2),
+        view("2026-04-09T12:34:56.789122", 3),
+        view("2026-04-09T12:34:56.789123", 4),
+    )
+    visits = await world.ask_one("visits", window="today", compare="previous_period")
+    assert (visits["value"], visits["compare"]["value"]) == (1, 1)
+    assert visits["window"]["to"] == "2026-04-10T14:34:56.789123+02:00"
+
+
+# --- Series and breakdowns -------------------------------------------------------------------
+
+
+async def test_empty_buckets_are_there(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(order("2026-03-28T23:30", 100, "1"), view("2026-03-29T10:00", 1))
+    asked = {"start": "2026-03-28", "end": "2026-03-31", "grain": "day"}
+    orders, rate = await world.ask("orders", "conversion_rate", **asked)
+    assert values(orders["series"], "value") == [0, 1, 0]  # 00:30 local on the 23-hour day
+    assert values(rate["series"], "value", "reason") == [
+        (None, "zero_denominator"), (1, None), (None, "zero_denominator"),
+    ]  # fmt: skip
+    assert orders["series"][1]["from"] == "2026-03-29T00:00:00+01:00"
+    assert orders["series"][1]["to"] == "2026-03-30T00:00:00+02:00"
+
+
+async def test_rows_come_by_importance_and_what_has_no_value_is_null(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(
+        order("2026-03-05T10:00", 100, "1", campaign="spring"),
+        order("2026-03-06T10:00", 100, "2", campaign="autumn"),
+        order("2026-03-06T10:00", 500, "3"),
+        refund("2026-03-07T10:00", 900, "9"),
+    )
+    revenue = await world.ask_one("revenue", by="campaign", **MARCH)
+    assert values(revenue["breakdown"], "campaign", "value") == [
+        (None, -400), ("autumn", 100), ("spring", 100),
+    ]  # fmt: skip
+    assert sum(values(revenue["breakdown"], "value")) == revenue["value"]
+    by_channel = await world.ask_one("orders", by="channel", **MARCH)
+    assert values(by_channel["breakdown"], "channel", "value") == [("Email", 3)]
+
+
+async def test_a_ratios_rows_come_by_its_larger_side(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(
+        spend("2026-03-05T10:00", 10, "small", impressions=1000, clicks=100),
+        spend("2026-03-05T10:00", 1, "large", impressions=5000, clicks=1),
+    )
+    ctr, cpc = await world.ask("ctr", "cpc", by="campaign", **MARCH)
+    assert values(ctr["breakdown"], "campaign", "denominator") == [("large", 5000), ("small", 1000)]
+    assert values(cpc["breakdown"], "campaign") == ["small", "large"]  # more clicks than money
+
+
+async def test_a_row_is_only_there_for_what_the_kpi_is_about(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(
+        view("2026-03-05T10:00", 1, "Organic Search"),
+        view("2026-03-05T10:00", 2, "Direct"),
+        view("2026-03-06T10:00", 2, "Email"),
+    )
+    visits, organic, share, people = await world.ask(
+        "visits", "organic_visits", "organic_share", "visitors", by="channel", **MARCH
+    )
+    assert values(visits["breakdown"], "channel") == ["Direct", "Email", "Organic Search"]
+    assert values(organic["breakdown"], "channel", "value") == [("Organic Search", 1)]
+    assert values(share["breakdown"], "channel", "value") == [
+        ("Direct", 0), ("Email", 0), ("Organic Search", 1),
+    ]  # fmt: skip
+    # A visitor counts in every row in which they have a visit, once in the total.
+    assert values(people["breakdown"], "value") == [1, 1, 1]
+    assert people["value"] == 2
+
+
+async def test_filters(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(
+        order("2026-03-05T10:00", 1, "1", campaign="spring", channel="Email"),
+        order("2026-03-05T10:00", 10, "2", campaign="spring", channel="Direct"),
+        order("2026-03-05T10:00", 100, "3", campaign="Spring, late", channel="Email"),
+        order("2026-03-05T10:00", 1000, "4", channel="Email"),
+    )
+    for where, expected in {
+        "campaign:spring": 11,
+        "campaign:spring,channel:Email": 1,
+        "channel:email": 1101,
+        "CAMPAIGN:spring": None,
+        "campaign:Spring": 0,
+        "campaign:spring,campaign:Spring\\, late": 111,
+        "campaign:": 1000,
+        "channel:email,channel:direct": 1111,
+        "campaign:nobody": 0,
+    }.items():
+        if expected is not None:
+            for grain in (None, "day"):
+                found = await world.ask_one("revenue", where=where, grain=grain, **MARCH)
+                assert found["value"] == expected, where
+
+
+# --- Distinct people -------------------------------------------------------------------------
+
+
+async def test_customers_are_counted_once_a_window(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(
+        order("2026-02-05T10:00", 1, "1", customer="old"),
+        order("2026-03-05T10:00", 1, "2", customer="old"),
+        order("2026-03-06T10:00", 1, "3", customer="old", campaign="spring"),
+        order("2026-03-07T10:00", 1, "4", customer="new", campaign="spring"),
+        order("2026-03-08T10:00", 1, "5", customer="said to be old", new=False),
+        order("2026-03-09T10:00", 1, "6"),
+    )
+    repeat, new = await world.ask("repeat_purchase_rate", "new_customer_rate", **MARCH)
+    assert (repeat["numerator"], repeat["denominator"]) == (1, 3)
+    assert (new["numerator"], new["denominator"]) == (1, 3)
+    spring = await world.ask_one("repeat_purchase_rate", where="campaign:spring", **MARCH)
+    assert (spring["numerator"], spring["denominator"]) == (0, 2)
+    days = await world.ask_one("new_customer_rate", grain="month", start="2026-02-01", end="2026-04-01")
+    assert values(days["series"], "numerator", "denominator") == [(1, 1), (1, 3)]
+    assert (days["numerator"], days["denominator"]) == (2, 3)
+
+
+# --- The frame -------------------------------------------------------------------------------
+
+
+async def test_the_frame_of_an_answer(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(lead("2026-03-05T10:00", "a"))
+    found = await world.ask_one("lead_to_customer", tz="America/New_York", **MARCH)
+    assert list(found) == [
+        "kpi", "version", "unit", "direction", "currency", "view", "window", "value", "reason",
+        "numerator", "denominator", "interval", "flags", "also", "compare", "series", "breakdown",
+        "benchmark", "as_of",
+    ]  # fmt: skip
+    assert (found["view"], found["unit"], found["direction"]) == ("cohort", "fraction", "up")
+    assert found["window"] == {
+        "from": "2026-03-01T00:00:00-05:00",
+        "to": "2026-04-01T00:00:00-04:00",
+        "tz": "America/New_York",
+    }
+    assert found["as_of"] == "2026-04-10T12:34:56.789123Z"
+    leads = await world.ask_one("leads", **MARCH)
+    assert leads["view"] is None
+
+
+async def test_each_kpi_has_its_own_default_window(make_world: Make) -> None:
+    world = await make_world()
+    nps, spent, ces = await world.ask("nps", "spend", "ces")
+    assert nps["window"]["from"] == ces["window"]["from"] == "2026-01-10T00:00:00+01:00"
+    assert spent["window"]["from"] == "2026-03-11T00:00:00+01:00"
+    both = await world.ask("spend", "spend", window="today")
+    assert values(both, "kpi") == ["spend", "spend"]
+
+
+async def test_views(make_world: Make) -> None:
+    world = await make_world()
+    won = [lead(f"2026-01-{day:02}T10:00", f"january {day}") for day in range(1, 11)]
+    won += [lead(f"2026-02-{day:02}T10:00", f"february {day}") for day in range(1, 6)]
+    bought = [("2026-01-20", "january 1"), ("2026-01-21", "january 2"), ("2026-02-20", "january 3")]
+    bought.append(("2026-02-21", "february 1"))
+    orders = [order(f"{day}T10:00", 1, name) for day, name in bought]
+    for event, (_, name) in zip(orders, bought, strict=True):
+        event.data["lead"] = uid("lead", name)
+    await world.happen(*won, *orders)
+    months = {"start": "2026-01-01", "end": "2026-03-01", "grain": "month"}
+    cohort = await world.ask_one("lead_to_customer", **months)
+    period = await world.ask_one("lead_to_customer", view="period", **months)
+    assert values(cohort["series"], "numerator", "denominator") == [(3, 10), (1, 5)]
+    assert values(period["series"], "numerator", "denominator") == [(2, 10), (2, 5)]
+    assert (cohort["view"], period["view"]) == ("cohort", "period")
+
+
+async def test_what_is_not_projected_is_left_out_whole(make_world: Make) -> None:
+    """Neither the tiers nor an edge that reads the log see it, and `as_of` says so."""
+    world = await make_world()
+    await world.happen(view("2026-04-10T12:32", 1), view("2026-04-10T11:00", 2))
+    world.clock.set(NOW + timedelta(seconds=9))
+    await world.log(view("2026-04-10T12:33", 3), view("2026-04-10T11:01", 4))
+    views = await world.ask_one("page_views", window="today", wait_ms=0)
+    assert views["value"] == 2
+    assert views["as_of"] == "2026-04-10T12:34:56.789123Z"
+    await world.project()
+    views = await world.ask_one("page_views", window="today")
+    assert views["value"] == 4
+    assert views["as_of"] == "2026-04-10T12:35:05.789123Z"
+
+
+async def test_sites_do_not_see_each_other(make_world: Make) -> None:
+    one, other = await make_world(), await make_world()
+    await one.happen(order("2026-03-05T10:07", 100, "1", customer="a"), view("2026-03-05T10:07", 1))
+    await other.happen(order("2026-03-05T10:07", 1, "1", customer="a"), view("2026-03-05T10:07", 1))
+    cut = {"start": "2026-03-05T10:06:00Z", "end": "2026-03-05T10:08:00Z"}
+    for window in (MARCH, cut):
+        for kpi, value in {"revenue": 1, "visitors": 1, "new_customers": 1, "page_views": 1}.items():
+            assert (await other.ask_one(kpi, **window))["value"] == value
+            assert (await other.ask_one(kpi, by="channel", **window))["breakdown"][0]["value"] == value

@@ -1,0 +1,129 @@
+"""How Postgres runs every form of query: by index, never over a whole big table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.domain.access import Site
+from tests.kpi.world import CATALOGUE, NOW, World
+
+BIG = {"event", "event_any", "rollup_quarter", "rollup_day", "visit", "conversion", "message",
+       "lead", "statement"}  # fmt: skip
+
+# Another site's rows are there as well: an index that ignored the site would find them, too.
+FILL = """
+CREATE TEMP TABLE n AS SELECT n, n % 2 + {first} AS site_id,
+    CAST('{now}' AS timestamptz) - n * interval '6 minutes' AS at FROM generate_series(1, 40000) n;
+INSERT INTO rollup_quarter SELECT site_id, date_bin('15 minutes', at, 'epoch'), n % 50, 1, m,
+    CASE WHEN m IN (41, 50) THEN CASE WHEN n % 9 = 0 THEN 'EUR' ELSE 'DKK' END ELSE '' END
+    FROM n CROSS JOIN unnest('{{1,2,3,40,41,50,70}}'::smallint[]) m;
+INSERT INTO rollup_day SELECT site_id, date_trunc('day', bucket, 'Europe/Copenhagen'), dim_id,
+    sum(value), measure, currency FROM rollup_quarter GROUP BY 1, 2, 3, 5, 6;
+INSERT INTO dimension SELECT s, d, 'Email', 'own', 'mail', 'c' || d
+    FROM generate_series({first}, {first} + 1) s CROSS JOIN generate_series(1, 49) d;
+INSERT INTO visit SELECT site_id, n, at, at, CASE WHEN n % 3 = 0 THEN at - interval '9 days' END,
+    n % 50, 1, 0, 1 FROM n;
+INSERT INTO conversion SELECT site_id, n, 0, at, false, gen_random_uuid(), gen_random_uuid(), n,
+    'DKK', 1, NULL, 1, NULL, true, 0, n % 50 FROM n;
+INSERT INTO message SELECT site_id, gen_random_uuid(), at, 0, at, 0 FROM n;
+INSERT INTO lead SELECT site_id, gen_random_uuid(), at, 1, 1, 0, NULL, NULL, NULL, 0, 0, NULL FROM n;
+INSERT INTO statement SELECT site_id, 50, gen_random_uuid(), n, 0, at, true, n, 0, 0, '{{}}' FROM n;
+INSERT INTO event SELECT site_id, n, at, n, n % 50, 0, 1, 0, '{{}}' FROM n ORDER BY at;
+"""
+
+
+@pytest.fixture(scope="module")
+async def filled(warehouse: AsyncEngine, make_site: Any) -> AsyncIterator[World]:
+    site: Site = await make_site(warehouse, "big", "Europe/Copenhagen", "DKK")
+    await make_site(warehouse, "big-2", "Europe/Copenhagen", "DKK")
+    async with warehouse.begin() as connection:
+        for statement in FILL.format(first=site.id, now=NOW.isoformat()).split(";\n"):
+            if statement.strip():
+                await connection.execute(text(statement))
+    async with warehouse.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("VACUUM ANALYZE"))
+    yield World(warehouse, site)
+
+
+@pytest.fixture
+def asked(warehouse: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
+    """Every statement with its parameters, as the driver gets them."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _k: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(warehouse.sync_engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(warehouse.sync_engine, "before_cursor_execute", note)
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+EVERYTHING = tuple(kpi.id for kpi in CATALOGUE)
+DIMENSIONAL = tuple(kpi.id for kpi in CATALOGUE if "campaign" in kpi.breakdowns)
+CUT = {"start": "2026-03-01T10:07:00Z", "end": "2026-03-31T09:59:59.5Z"}
+FORMS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "a sum of whole days": (("revenue",), {"window": "last_30_days"}),
+    "another zone": (("roas",), {"window": "last_30_days", "tz": "Asia/Kathmandu"}),
+    "cut quarter hours": (EVERYTHING, CUT),
+    "a series of days": (EVERYTHING, {"window": "last_30_days", "grain": "day"}),
+    "a series of hours": (EVERYTHING, {"window": "last_7_days", "grain": "hour"}),
+    "a breakdown": (DIMENSIONAL, {"window": "last_30_days", "by": "campaign"}),
+    "a cut breakdown": (DIMENSIONAL, {**CUT, "by": "channel"}),
+    "a filter": (DIMENSIONAL, {"window": "last_30_days", "where": "campaign:c7,channel:email"}),
+    "a filtered series": (
+        ("organic_share", "visitors", "repeat_purchase_rate"),
+        {"window": "last_30_days", "where": "campaign:c7", "grain": "day"},
+    ),
+    "today": (EVERYTHING, {"window": "today", "compare": "previous_period"}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_no_form_reads_a_whole_table(
+    filled: World, asked: list[tuple[str, Any]], form: str
+) -> None:
+    kpis, query = FORMS[form]
+    await filled.ask(*kpis, **query)
+    reads = [(sql, values) for sql, values in asked if any(f" {name}" in sql for name in BIG)]
+    assert reads
+    url = filled.engine.url.render_as_string(hide_password=False).replace("+asyncpg", "")
+    connection = await asyncpg.connect(url)
+    try:
+        for sql, values in reads:
+            found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *values)
+            for node in nodes(json.loads(found)[0]["Plan"]):
+                whole = node["Node Type"] == "Seq Scan" and node["Relation Name"] in BIG
+                assert not whole, (node["Relation Name"], sql)
+    finally:
+        await connection.close()
+
+
+async def test_a_question_takes_few_statements(filled: World, asked: list[tuple[str, Any]]) -> None:
+    """One to wait, one for everything that adds up, one for each kind of people, one for rates."""
+    await filled.ask("visits", "orders", "nps", "bounce_rate", window="last_30_days")
+    assert len(asked) == 2
+    asked.clear()
+    await filled.ask("visits", "visitors", "repeat_purchase_rate", window="last_30_days")
+    assert len(asked) == 4
+    asked.clear()
+    await filled.ask("revenue", window="last_30_days")
+    assert len(asked) == 5  # EUR is among the amounts; nobody ever sent a refund here
+
+
+def test_the_windows_are_filled() -> None:
+    assert timedelta(minutes=6) * 40_000 > timedelta(days=90)

@@ -1,0 +1,61 @@
+"""What the database says: facts, and rollups summed as a reader sums them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.store.contributions import FACTS, edge_contributions
+from service.store.engine import reading
+from tests.project.recount import Sums
+
+TABLES = ("visit", "message", "lead", "conversion", "statement")
+
+_EDGES = [text(edge_contributions(fact)) for fact in FACTS]
+
+
+async def facts(engine: AsyncEngine, site_id: int) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every fact table of a site, in some fixed order."""
+    found = {}
+    async with reading(engine) as connection:
+        for table in TABLES:
+            query = text(f"SELECT * FROM {table} WHERE site_id = :site_id")
+            rows = await connection.execute(query, {"site_id": site_id})
+            found[table] = sorted((tuple(row) for row in rows), key=repr)
+    return found
+
+
+async def rollup(engine: AsyncEngine, site_id: int, tier: str) -> Sums:
+    """Sums by (bucket, measure, currency, dimension)."""
+    query = text(
+        "SELECT bucket, measure, currency, dim_id, sum(value)::numeric FROM"
+        f" {tier} WHERE site_id = :site_id GROUP BY 1, 2, 3, 4 HAVING sum(value) <> 0"
+    )
+    async with reading(engine) as connection:
+        rows = await connection.execute(query, {"site_id": site_id})
+        return Counter({(at, m, currency, dim): int(v) for at, m, currency, dim, v in rows})
+
+
+async def edge(engine: AsyncEngine, site_id: int, lo: datetime, hi: datetime) -> Sums:
+    """Sums of what lies inside `[lo, hi)`, read from facts."""
+    sums: Sums = Counter()
+    async with reading(engine) as connection:
+        for query in _EDGES:
+            rows = await connection.execute(query, {"site_id": site_id, "lo": lo, "hi": hi})
+            for _, measure, currency, dim, value in rows:
+                sums[None, measure, currency, dim] += value
+    return sums
+
+
+async def crowded(engine: AsyncEngine, site_id: int, tier: str) -> int:
+    """Keys with more rows than one, or with nothing in them."""
+    query = text(
+        f"SELECT count(*) FROM (SELECT FROM {tier} WHERE site_id = :site_id"
+        " GROUP BY bucket, measure, currency, dim_id HAVING count(*) > 1 OR sum(value) = 0) AS c"
+    )
+    async with reading(engine) as connection:
+        return int(await connection.scalar(query, {"site_id": site_id}) or 0)

@@ -1,0 +1,123 @@
+"""Invariants 2 to 5 of the design: for any log, however it is cut, delayed and mixed up, the
+rollups are what a plain recount says, what a rebuild makes, and what the facts say at the edges.
+
+`KOMPAS_EXAMPLES=5000 pytest tests/project/test_recount.py` searches longer, elsewhere each time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.domain.access import Site
+from service.kit.clock import SystemClock
+from service.project.compact import compact
+from service.project.rebuild import rebuild
+from service.project.runner import Runner
+from tests.project.facts import crowded, edge, facts, rollup
+from tests.project.log import Placed, append, next_batch_ids
+from tests.project.recount import Added, recount, summed
+from tests.project.streams import Stream, streams
+
+EXAMPLES = int(os.environ.get("KOMPAS_EXAMPLES", "0"))
+QUARTER = timedelta(minutes=15)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
+
+WINDOWS = st.lists(
+    st.tuples(st.integers(0, 99), st.integers(-2, 2), st.integers(0, 99), st.integers(-2, 2)),
+    min_size=2,
+    max_size=2,
+)
+"""Windows: from and to as the time of a contribution (by number), some microseconds off it."""
+
+NewSite = Callable[..., Awaitable[Site]]
+
+
+def quarter(at: datetime) -> datetime:
+    return at - (at - EPOCH) % QUARTER
+
+
+def local_day(zone: str) -> Callable[[datetime], object]:
+    return lambda at: quarter(at).astimezone(ZoneInfo(zone)).date()
+
+
+async def play(engine: AsyncEngine, sites: list[Site], stream: Stream) -> dict[int, list[Placed]]:
+    """Commit and project as the stream says; answers the log of each site."""
+    runner = Runner(engine, SystemClock())
+    log: dict[int, list[Placed]] = defaultdict(list)
+    ids = await next_batch_ids(engine, len(stream.batches))
+    for number in stream.commits:
+        batch = stream.batches[number]
+        site_id = sites[batch.site].id
+        log[site_id] += await append(engine, site_id, batch.rows, ids[number])
+        if batch.limit is not None:
+            await runner.run_once(batch.limit)
+    while await runner.run_once(50):
+        pass
+    return log
+
+
+async def check_rollups(engine: AsyncEngine, site: Site, expected: list[Added]) -> None:
+    assert await rollup(engine, site.id, "rollup_quarter") == summed(expected, quarter)
+    days = await rollup(engine, site.id, "rollup_day")
+    zone = ZoneInfo(site.timezone)
+    by_date = {
+        (at.astimezone(zone).date(), measure, currency, dim): value
+        for (at, measure, currency, dim), value in days.items()
+    }
+    assert by_date == summed(expected, local_day(site.timezone))
+
+
+async def check_edges(
+    engine: AsyncEngine, site: Site, expected: list[Added], windows: list[tuple[int, int, int, int]]
+) -> None:
+    for first, first_off, last, last_off in windows:
+        ends = [
+            expected[number % len(expected)].at + timedelta(microseconds=off)
+            for number, off in ((first, first_off), (last, last_off))
+        ]
+        lo, hi = sorted(ends)
+        inside = [added for added in expected if lo <= added.at < hi]
+        assert await edge(engine, site.id, lo, hi) == summed(inside)
+
+
+@settings(
+    max_examples=EXAMPLES or 60,
+    derandomize=not EXAMPLES,
+    database=None,
+    deadline=None,
+    # The database is the same for all examples; each has sites of its own in it.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(stream=streams(), windows=WINDOWS)
+async def test_rollups_are_a_recount_and_a_rebuild(
+    engine: AsyncEngine,
+    new_site: NewSite,
+    stream: Stream,
+    windows: list[tuple[int, int, int, int]],
+) -> None:
+    sites = [await new_site(zone) for zone in stream.zones]
+    logs = await play(engine, sites, stream)
+    for site in sites:
+        expected = recount(logs[site.id])
+        await check_rollups(engine, site, expected)
+        if expected:
+            await check_edges(engine, site, expected, windows)
+        projected = await facts(engine, site.id)
+
+        await compact(engine, site.id, FAR)
+        assert await crowded(engine, site.id, "rollup_quarter") == 0
+        assert await crowded(engine, site.id, "rollup_day") == 0
+        await check_rollups(engine, site, expected)
+
+        await rebuild(engine, site.id, chunk_events=stream.rebuild_events)
+        assert await facts(engine, site.id) == projected
+        await check_rollups(engine, site, expected)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from itertools import chain, combinations
+
+import pytest
+from sqlalchemy import text
+
+from service.domain.access import Site
+from service.domain.dimensions import DIMENSIONS
+from service.domain.events import LogRow, Refusal
+from service.store.append import Batch, Log, Rejected, statement
+from service.store.engine import connect
+from service.store.partitions import ensure_partitions
+from service.store.tables import dimension, rejection
+from tests.conftest import Database
+from tests.submissions import AT, NAMED, key, row
+
+STEPS = ("keys", "rows", "dimensions", "rejected")
+SETS = [
+    steps
+    for steps in chain.from_iterable(combinations(STEPS, size) for size in range(1, 5))
+    if "rows" in steps or "keys" not in steps
+]
+
+
+@pytest.mark.parametrize("steps", SETS, ids="+".join)
+async def test_every_statement_can_be_prepared(database: Database, steps: tuple[str, ...]) -> None:
+    connection = await connect(database.engine, {})
+    await connection.prepare(statement(steps))
+    await connection.close()
+
+
+async def test_a_large_flush_is_not_planned_as_a_quadratic_join(database: Database) -> None:
+    """Postgres expects ten rows of any array, so whatever it joins it joins in nested loops."""
+    connection = await connect(database.engine, {"plan_cache_mode": "force_generic_plan"})
+    await connection.execute(f"PREPARE append AS {statement(STEPS)}")
+    arguments = await connection.fetchval(
+        "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'append'"
+    )
+    nulls = ", ".join(["NULL"] * arguments)
+    plan = await connection.fetch(f"EXPLAIN EXECUTE append ({nulls})")
+    lines = "\n".join(line[0] for line in plan)
+    assert "hashed SubPlan" in lines
+    assert "Nested Loop" not in lines
+    assert "Join" not in lines
+    await connection.close()
+
+
+def test_the_statement_names_every_column() -> None:
+    sql = statement(STEPS)
+    assert f"site_id, dim_id, {', '.join(DIMENSIONS)})" in " ".join(sql.split())
+    assert [column.name for column in dimension.columns] == ["site_id", "dim_id", *DIMENSIONS]
+    columns = [column.name for column in rejection.columns if column.name != "id"]
+    assert f"INSERT INTO rejection ({', '.join(columns)})" in sql
+    assert LogRow._fields[1:] == (
+        "kind", "occurred_at", "visitor", "dim_id", "flags", "key", "data",
+    )  # fmt: skip
+    assert Refusal._fields[1:] == ("code", "message", "field", "payload")
+
+
+async def test_batches_are_committed_together_or_not_at_all(
+    database: Database, make_site: Callable[..., Awaitable[Site]]
+) -> None:
+    await ensure_partitions(database.engine, AT)
+    sites = [await make_site(database.engine, f"s{n}") for n in range(2)]
+    log = await Log.open(database.engine, 1.0)
+    batches = [Batch(site.id, rows=[row(0, 1), row(1)], dimensions={5: NAMED}) for site in sites]
+    batches[1].rejected = [Rejected("events", Refusal(0, "code", "", "", "\x00"))]
+    with pytest.raises(Exception, match="0x00"):
+        await log.append(batches, AT, again=False)
+    counts = text("SELECT (SELECT count(*) FROM event), (SELECT count(*) FROM event_key)")
+    async with database.engine.connect() as connection:
+        assert (await connection.execute(counts)).one() == (0, 0)
+    batches[1].rejected = []
+    assert await log.append(batches, AT, again=False) == [(None,), (None,)]
+    async with database.engine.connect() as connection:
+        assert (await connection.execute(counts)).one() == (4, 2)
+    # Sent again with their tokens they are found; with new ones all that had ids is a duplicate.
+    assert await log.append(batches, AT, again=True) == [(frozenset({0, 1}),)] * 2
+    only_ids = [Batch(site.id, rows=[row(0, 1)]) for site in sites]
+    assert await log.append(only_ids, AT, again=False) == [(frozenset(),)] * 2
+    assert await log.append(only_ids, AT, again=True) == [(frozenset(),)] * 2
+    await log.close()
+
+
+async def test_an_answer_says_which_rows_are_new(
+    database: Database, make_site: Callable[..., Awaitable[Site]]
+) -> None:
+    await ensure_partitions(database.engine, AT)
+    site = await make_site(database.engine)
+    log = await Log.open(database.engine, 1.0)
+    await log.append([Batch(site.id, rows=[row(0, 2)])], AT, again=False)
+    rows = [row(0, 1), row(1, 2), row(2), row(3, 3)]
+    batch = Batch(site.id, rows=rows)
+    [result] = await log.append([batch], AT, again=False)
+    assert result.seqs == frozenset({0, 2, 3})
+    assert [result.has(seq) for seq in range(4)] == [True, False, True, True]
+    assert await log.append([batch], AT, again=True) == [result]
+    assert await log.probe()
+    await log.close()
+    assert key(3) == rows[3].key
