@@ -16,6 +16,7 @@ from service.kpi.engine import KpiEngine
 from service.kpi.snapshot import SnapshotTask
 from service.project.runner import Runner
 from service.settings import Settings
+from service.store.partitions import ensure_partitions
 from service.store.retention import forget_keys
 
 RESTART_SECONDS = 5.0
@@ -46,7 +47,10 @@ class Worker:
         self._snapshots = SnapshotTask(
             kpis, engine, clock, settings.metrics_windows, settings.metrics_refresh_seconds
         )
-        self._chores = (Chore("forget keys", 3600, self._forget_keys),)
+        self._chores = (
+            Chore("make months", 6 * 3600, self._make_months),
+            Chore("forget keys", 3600, self._forget_keys),
+        )
 
     async def run(self) -> None:
         """Run until cancelled or stopped."""
@@ -68,6 +72,9 @@ class Worker:
             except Exception:
                 log.exception("chore_failed", chore=chore.name)
             await asyncio.sleep(chore.every_seconds)
+
+    async def _make_months(self) -> None:
+        await ensure_partitions(self._engine, self._clock.now())
 
     async def _forget_keys(self) -> None:
         await forget_keys(self._engine, self._clock.now().date())

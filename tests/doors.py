@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,8 +16,23 @@ from service.domain.access import Scope
 from service.kit.clock import SystemClock
 from service.settings import load_settings
 from service.store.access import create_key, create_site
+from service.store.engine import make_engine
 
 SLUG = "shop"
+
+
+@asynccontextmanager
+async def cloned(postgres_url: str, template: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on a fresh clone of the migrated database, for a whole module of tests."""
+    name = f"doors_{secrets.token_hex(6)}"
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    head, _, query = postgres_url.partition("?")
+    engine = make_engine(f"{head.rsplit('/', 1)[0]}/{name}?{query}")
+    yield engine
+    await engine.dispose()
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
 
 
 @asynccontextmanager

@@ -13,11 +13,18 @@ from structlog.testing import capture_logs
 from service import telemetry
 from service.worker import Worker, working
 from tests.conftest import Database
-from tests.doors import doors, problem
+from tests.doors import cloned, doors, problem
+
+
+@pytest.fixture(scope="module")
+async def client(postgres_url: str, template: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with cloned(postgres_url, template) as engine, doors(engine) as client:
+        yield client
 
 
 @pytest.fixture
-async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+async def own_client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """For tests that break the database."""
     async with doors(database.engine) as client:
         yield client
 
@@ -94,12 +101,12 @@ async def test_a_head_request_finds_out_about_health(client: httpx.AsyncClient) 
 
 
 async def test_the_unforeseen_shows_nothing_of_itself(
-    client: httpx.AsyncClient, database: Database
+    own_client: httpx.AsyncClient, database: Database
 ) -> None:
     async with database.engine.begin() as connection:
         await connection.exec_driver_sql("DROP TABLE fx_rate")
     with capture_logs() as logs:
-        answer = await client.get("/v1/fx-rates")
+        answer = await own_client.get("/v1/fx-rates")
     found = problem(answer, 500, "internal")
     assert found["detail"] == {"request_id": answer.headers["x-request-id"]}
     assert "fx_rate" not in answer.text
@@ -109,18 +116,18 @@ async def test_the_unforeseen_shows_nothing_of_itself(
 
 
 async def test_without_the_database_it_says_try_again(
-    client: httpx.AsyncClient, database: Database, postgres_url: str
+    own_client: httpx.AsyncClient, database: Database, postgres_url: str
 ) -> None:
-    assert (await client.get("/readyz")).json() == {"status": "ready"}
-    assert (await client.get("/v1/kpis/roas", params={"wait": 0})).status_code == 200
+    assert (await own_client.get("/readyz")).json() == {"status": "ready"}
+    assert (await own_client.get("/v1/kpis/roas", params={"wait": 0})).status_code == 200
     async with closed(database, postgres_url):
         for path in ("/v1/kpis/roas", "/v1/sites", "/v1/rejections", "/readyz"):
-            answer = await client.get(path)
+            answer = await own_client.get(path)
             problem(answer, 503, "unavailable")
             assert int(answer.headers["retry-after"]) >= 1
-        assert (await client.get("/healthz")).json() == {"status": "ok"}
-        assert "process_cpu_seconds_total" in (await client.get("/metrics")).text
-    assert (await client.get("/v1/sites")).status_code == 200
+        assert (await own_client.get("/healthz")).json() == {"status": "ok"}
+        assert "process_cpu_seconds_total" in (await own_client.get("/metrics")).text
+    assert (await own_client.get("/v1/sites")).status_code == 200
 
 
 class closed:  # noqa: N801 - read as a phrase: `async with closed(database, …)`

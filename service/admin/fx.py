@@ -95,25 +95,25 @@ class FxDoors:
             dependencies=[Depends(self.admission), Depends(refuse_repeats)],
         )
         body = {"application/json": {"schema": _schema()}}
-        router.add_api_route("", self.listed, response_model=RatesAnswer)
+        router.add_api_route("", self.list_fx_rates, response_model=RatesAnswer)
         router.add_api_route(
             "",
-            self.put,
+            self.put_fx_rates,
             methods=["PUT"],
             response_model=StoredAnswer,
             openapi_extra={"requestBody": {"required": True, "content": body}},
         )
         return router
 
-    async def listed(self, given: Annotated[RateParameters, Query()]) -> Response:
+    async def list_fx_rates(self, given: Annotated[RateParameters, Query()]) -> Response:
         """Stored rates."""
         base = given.base and check_currency(given.base, "base")
         quote = given.quote and check_currency(given.quote, "quote")
-        found = await list_rates(self.engine, base, quote, given.from_, given.to, given.limit)
+        found = await list_rates(self.engine, base, quote, given.from_, given.to, limit=given.limit)
         rates = [{**rate._asdict(), "day": rate.day.isoformat()} for rate in found]
         return json_response({"rates": rates})
 
-    async def put(self, request: Request) -> Response:
+    async def put_fx_rates(self, request: Request) -> Response:
         """Store rates; a figure that needs a missing one is null with `missing_fx_rate`."""
         given = checked(Rates, await read_json(request))
         rates = [FxRate(one.base, one.quote, one.day, one.rate) for one in given.rates]

@@ -86,19 +86,21 @@ class KeyDoors:
             prefix="/v1/keys", tags=["sites and keys"], dependencies=[Depends(self.admission)]
         )
         body = {"application/json": {"schema": NewKey.model_json_schema()}}
-        router.add_api_route("", self.listed, response_model=KeysAnswer)
+        router.add_api_route("", self.list_keys, response_model=KeysAnswer)
         router.add_api_route(
             "",
-            self.made,
+            self.make_key,
             methods=["POST"],
             status_code=201,
             response_model=MadeKey,
             openapi_extra={"requestBody": {"required": True, "content": body}},
         )
-        router.add_api_route("/{id}", self.revoked, methods=["DELETE"], response_model=RevokedKey)
+        router.add_api_route(
+            "/{id}", self.revoke_key, methods=["DELETE"], response_model=RevokedKey
+        )
         return router
 
-    async def listed(self) -> Response:
+    async def list_keys(self) -> Response:
         """Every key, without what it is: only hashes are kept."""
         keys = [
             {
@@ -114,7 +116,7 @@ class KeyDoors:
         ]
         return json_response({"keys": keys})
 
-    async def made(self, request: Request) -> Response:
+    async def make_key(self, request: Request) -> Response:
         """Make a key and answer it, once."""
         given = checked(NewKey, await read_json(request))
         scopes = frozenset(given.scopes)
@@ -127,7 +129,7 @@ class KeyDoors:
         answer = {"site": site.slug, "name": given.name, "scopes": sorted(scopes), "key": key}
         return json_response(answer, 201, {"Cache-Control": "no-store"})
 
-    async def revoked(self, key: KeyId) -> Response:
+    async def revoke_key(self, key: KeyId) -> Response:
         """Revoke a key; 404 when there is none of this id, or it was revoked before."""
         if not await revoke_key(self.engine, key):
             raise NotFoundError(f"There is no key {key} that could be revoked.")

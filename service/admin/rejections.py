@@ -62,10 +62,10 @@ class RejectionDoors:
             tags=["rejections"],
             dependencies=[Depends(self.admission), Depends(refuse_repeats)],
         )
-        router.add_api_route("", self.listed, response_model=RejectionsAnswer)
+        router.add_api_route("", self.list_rejections, response_model=RejectionsAnswer)
         return router
 
-    async def listed(
+    async def list_rejections(
         self, request: Request, given: Annotated[RejectionParameters, Query()]
     ) -> Response:
         """What was refused, and why, newest first; `before` turns the page."""

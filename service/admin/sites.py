@@ -96,19 +96,21 @@ class SiteDoors:
             prefix="/v1/sites", tags=["sites and keys"], dependencies=[Depends(self.admission)]
         )
         body = {"application/json": {"schema": NewSite.model_json_schema()}}
-        router.add_api_route("", self.listed, response_model=SitesAnswer)
+        router.add_api_route("", self.list_sites, response_model=SitesAnswer)
         router.add_api_route(
             "",
-            self.made,
+            self.make_site,
             methods=["POST"],
             status_code=201,
             response_model=SiteAnswer,
             openapi_extra={"requestBody": {"required": True, "content": body}},
         )
-        router.add_api_route("/{slug}/token-secret", self.token_secret, response_model=SecretAnswer)
+        router.add_api_route(
+            "/{slug}/token-secret", self.get_token_secret, response_model=SecretAnswer
+        )
         return router
 
-    async def listed(self) -> Response:
+    async def list_sites(self) -> Response:
         """Every site."""
         sites = [
             {
@@ -122,7 +124,7 @@ class SiteDoors:
         ]
         return json_response({"sites": sites})
 
-    async def made(self, request: Request) -> Response:
+    async def make_site(self, request: Request) -> Response:
         """Make a site; 409 when there is one with this slug."""
         given = checked(NewSite, await read_json(request))
         name = given.name or given.slug
@@ -137,7 +139,7 @@ class SiteDoors:
         }
         return json_response(answer, 201)
 
-    async def token_secret(self, request: Request, slug: Slug) -> Response:
+    async def get_token_secret(self, request: Request, slug: Slug) -> Response:
         """The secret with which a mailer mints this site's open and click tokens offline."""
         site = await self.admission.site(request, slug)
         return json_response(

@@ -123,7 +123,7 @@ class Contract:
     @cached_property
     def document(self) -> dict[str, Any]:
         """OpenAPI 3.1, the same for the same code."""
-        described = FastAPI()
+        described = FastAPI(generate_unique_id_function=lambda route: route.name)
         for router in self._routers:
             described.include_router(router)
         return merged(described, edge_paths())

@@ -30,6 +30,9 @@ MEDIA = "application/problem+json"
 OPEN = frozenset({"health"})
 """Tags of operations that need no key."""
 
+NAMING = frozenset({"id", "slug", "site"})
+"""Parameters that name something which may not be there."""
+
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
 
 _EVERYWHERE = {"500": "Something went wrong here; `detail.request_id` finds it in the log."}
@@ -95,6 +98,10 @@ def _add_problems(paths: Mapping[str, Any]) -> None:
         operation["responses"].pop("422", None)
         for status, about in _problems(path, method, operation).items():
             operation["responses"][status] = _answer(about)
+        summary, _, rest = operation.pop("description", "").partition("\n\n")
+        operation["summary"] = summary.replace("\n", " ").rstrip(".")
+        if rest:
+            operation["description"] = rest
         if OPEN & set(operation.get("tags", ())):
             operation["security"] = []
 
@@ -107,10 +114,12 @@ def _problems(path: str, method: str, operation: Mapping[str, Any]) -> dict[str,
     found = {**_WITH_KEY, **_EVERYWHERE}
     if path != "/metrics":
         found |= _WITH_SCOPE
-    if operation.get("parameters"):
-        found |= {**_WITH_INPUT, **_WITH_NAME}
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    found |= _WITH_INPUT if names else {}
+    found |= _WITH_NAME if names & NAMING else {}
     if "requestBody" in operation:
-        found |= {**_WITH_BODY, **_WITH_NAME}
+        found |= _WITH_BODY
+        found |= _WITH_NAME if path in {"/v1/keys", "/v1/kpis/query"} else {}
         found |= _CONFLICT if method == "post" and path == "/v1/sites" else {}
     return dict(sorted(found.items()))
 

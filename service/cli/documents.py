@@ -11,6 +11,7 @@ import typer
 from service.app import describe
 from service.errors import StartupError
 from service.kpi.document import render
+from service.publish.document import metrics_page
 from service.settings import Settings
 
 
@@ -25,6 +26,7 @@ def settings_page() -> str:
     for name, field in Settings.model_fields.items():
         default = field.default if field.default_factory is None else None
         shown = ",".join(default) if isinstance(default, tuple) else default
+        shown = str(shown).lower() if isinstance(shown, bool) else shown
         extra = field.json_schema_extra
         must_be = extra["must_be"] if isinstance(extra, dict) else ""
         value = "" if shown in {None, ""} else f"`{shown}`"
@@ -35,7 +37,7 @@ def settings_page() -> str:
     )
 
 
-GENERATED = {"kpis.md": render, "settings.md": settings_page}
+GENERATED = {"kpis.md": render, "metrics.md": metrics_page, "settings.md": settings_page}
 """Pages of `docs/reference/` that are made from code, by file name."""
 
 

@@ -47,6 +47,12 @@ _SITE = {
     "description": "The slug of another site, for admin keys; `site` of an event wins over it.",
     "schema": {"type": "string"},
 }
+_FORMS: dict[str, dict[str, Any]] = {
+    "url": {"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"},
+    "consent": {"enum": ["0", "1", "false", "true"]},
+    "t": {"anyOf": [{"format": "date-time"}, {"format": "date"}]},
+}
+"""What parameters of the pixel must look like, where not any text will do."""
 _TOKEN = {
     "name": "token",
     "in": "path",
@@ -170,7 +176,7 @@ def _pixel() -> dict[str, Any]:
                 "name": parameter.name,
                 "in": "query",
                 "description": parameter.about,
-                "schema": {"type": "string"},
+                "schema": {"type": "string", **_FORMS.get(parameter.name, {})},
             }
             for parameter in pixel.PARAMETERS
             if parameter.name != "k"

@@ -39,7 +39,11 @@ def decode(body: bytes, *, lines: bool) -> Decoded:
         value, repaired = json.loads_lines(b"\n".join(found))
     objects = value if isinstance(value, list) else [value]
     if len(objects) > EVENTS:
-        raise _too_many()
+        raise TooLargeError(
+            f"A request may have {EVENTS} events; send the others in further requests.",
+            code="too_many_events",
+            limit=EVENTS,
+        )
     return Decoded(objects, repaired)
 
 
@@ -48,26 +52,14 @@ def _not_json(error: JsonError) -> RequestError:
     return RequestError(error.message, code=error.code, **where)
 
 
-def _too_many() -> TooLargeError:
-    return TooLargeError(
-        f"A request may have {EVENTS} events; send the others in further requests.",
-        code="too_many_events",
-        limit=EVENTS,
-    )
-
-
 def _lines(body: bytes) -> list[bytes]:
     """The lines that are not blank, or none when the body does not look like NDJSON."""
     body = body.removeprefix(_BYTE_ORDER_MARK)
-    # Matched lazily: millions of lines are refused before they are looked at.
+    # Lazily, and one more than is taken: millions of lines are not even split.
     lines = [match[0].rstrip() for match in islice(_LINE.finditer(body), EVENTS + 1)]
     if len(lines) < 2 or not lines[0].startswith(b"{"):
         return []
     # An object written over several lines does not end on its first, nor begin on its second.
     whole = lines[0].endswith(b"}")
     next_one = lines[1].startswith(b"{") and lines[0][-1:] not in b"[{,:"
-    if not (whole or next_one):
-        return []
-    if len(lines) > EVENTS:
-        raise _too_many()
-    return lines
+    return lines if whole or next_one else []

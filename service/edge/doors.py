@@ -13,7 +13,7 @@ from service.domain import access
 from service.domain.access import Authenticator, Principal, Site
 from service.domain.events import Receipt, Refusal
 from service.domain.kinds import Kind
-from service.edge.body import GZIP, MIB, DisconnectedError, read_body, unpack
+from service.edge.body import GZIP, MIB, BodyTimeoutError, DisconnectedError, read_body, unpack
 from service.edge.cors import Cors
 from service.edge.decode import Decoded, decode
 from service.edge.headers import RequestHeaders, presented_key
@@ -79,6 +79,9 @@ class EventDoor:
                 response = await self._post(scope, headers, receive)
             except DisconnectedError:
                 return
+            except BodyTimeoutError as error:
+                # Nothing else would end a connection that trickles.
+                response = problem(error, headers={"Connection": "close"})
             except KompasError as error:
                 response = problem(error)
             response.headers.update(self._cors.answer(headers))

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
@@ -115,6 +116,9 @@ class _Event(NamedTuple):
     seq: int
 
 
+_KIND_OF = attrgetter("kind")
+
+
 class _Planned(NamedTuple):
     batch: Batch
     events: list[_Event]
@@ -127,14 +131,16 @@ class _Site:
         self._site_id = site_id
         self._first: dict[UUID, tuple[Pending, int]] = {}
         self.planned = [_Planned(Batch(site_id), [])]
-        self.repeats: list[tuple[Pending, int]] = []
+        self.repeats: list[_Event] = []
 
     def add(self, part: Part, known: KnownDimensions) -> None:
         """Append the part's events, dimensions and refusals."""
         pending = part.pending
         batch, events = self.planned[-1]
         batch.dimensions |= known.new_of(part)
-        batch.rejected += [Rejected(pending.submission.door, each) for each in part.refusals]
+        if part.refusals:
+            door = pending.submission.door
+            batch.rejected += [Rejected(door, refusal) for refusal in part.refusals]
         position = None
         is_first = True
         for row in part.rows:
@@ -142,7 +148,8 @@ class _Site:
                 position = row.position
                 is_first = row.key is None or self._claims(row.key, pending, position)
                 if not is_first:
-                    self.repeats.append((pending, row.kind))
+                    # Where it would have gone says nothing: no result is asked about it.
+                    self.repeats.append(_Event(pending, row.kind, len(batch.rows)))
                     continue
                 if len(batch.rows) >= BATCH_ROWS:
                     batch, events = self._next()
@@ -171,9 +178,21 @@ class Tally:
         """Events that are new in the log."""
         return sum(n for (_, outcome), n in self.events.items() if outcome == ACCEPTED)
 
-    def count(self, kind: int, outcome: str) -> None:
-        """One more event."""
-        self.events[_KIND_NAMES.get(kind, UNKNOWN_KIND), outcome] += 1
+    def accept(self, events: Sequence[_Event]) -> None:
+        """Events that are new."""
+        self._count(events, ACCEPTED)
+        for event in events:
+            event.pending.accepted += 1
+
+    def repeat(self, events: Sequence[_Event]) -> None:
+        """Events whose id was known, or came earlier."""
+        self._count(events, DUPLICATE)
+        for event in events:
+            event.pending.duplicates += 1
+
+    def _count(self, events: Sequence[_Event], outcome: str) -> None:
+        for kind, number in Counter(map(_KIND_OF, events)).items():
+            self.events[_KIND_NAMES.get(kind, UNKNOWN_KIND), outcome] += number
 
     def refuse(self, refusals: Iterable[Refusal]) -> None:
         """More refusals; those of a whole request (position -1) are no events."""
@@ -206,16 +225,12 @@ class Plan:
         tally = Tally()
         planned = [planned for site in self._sites for planned in site.planned]
         for (_, events), result in zip(planned, results, strict=True):
-            for pending, kind, seq in events:
-                if result.has(seq):
-                    pending.accepted += 1
-                    tally.count(kind, ACCEPTED)
-                else:
-                    pending.duplicates += 1
-                    tally.count(kind, DUPLICATE)
-        for pending, kind in [repeat for site in self._sites for repeat in site.repeats]:
-            pending.duplicates += 1
-            tally.count(kind, DUPLICATE)
+            new = events if result.seqs is None else [e for e in events if e.seq in result.seqs]
+            old = () if len(new) == len(events) else [e for e in events if not result.has(e.seq)]
+            tally.accept(new)
+            tally.repeat(old)
+        for site in self._sites:
+            tally.repeat(site.repeats)
         for part in self._parts:
             tally.refuse(part.refusals)
             part.pending.settle(part.size)
@@ -252,5 +267,5 @@ def refused(part: Part) -> Part:
     )
     part.pending.refusals.append(refusal)
     # The event's rows are settled by the refusal that stands for them.
-    pass
+    part.pending.unsettled -= len(part.rows) - 1
     return Part(part.pending, (), [refusal])

@@ -155,8 +155,7 @@ def sql(shape: Shape) -> str:
         # a series there would be one for every bucket, and that costs more than it saves.
         grouped = ", ".join(f"t.{key}" for key in [*keys, "dim_id"])
         rows = (
-            f"SELECT {grouped}, sum(t.value) AS value\n"
-            f"FROM (\n{rows}\n) AS t\nGROUP BY {grouped}"
+            f"SELECT {grouped}, sum(t.value) AS value\nFROM (\n{rows}\n) AS t\nGROUP BY {grouped}"
         )
     chosen = [f"s.{key}" for key in keys]
     label = [] if shape.by is None else [f"coalesce(d.{shape.by}, '') AS label"]

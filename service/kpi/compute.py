@@ -61,7 +61,9 @@ class _Case:
 
 
 def _no_data(case: _Case) -> str | None:
-    known = not case.unknown or all(quantity not in case.unknown for quantity, _ in case.formula.keys)
+    known = not case.unknown or all(
+        quantity not in case.unknown for quantity, _ in case.formula.keys
+    )
     return None if known else Reason.NO_DATA
 
 

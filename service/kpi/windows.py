@@ -160,25 +160,29 @@ def parse_instant(text: str, tz: ZoneInfo, field: str) -> datetime:
     A plus sign that a query string turned into a blank is understood.
     """
     try:
-        if _DATE.fullmatch(text):
-            at = midnight(date.fromisoformat(text), tz)
-        elif parts := _INSTANT.fullmatch(text):
-            day, clock, offset = parts.groups()
-            offset = "+00:00" if offset in "Zz" else offset.replace(" ", "+")
-            at = datetime.fromisoformat(f"{day}T{clock}{offset}").astimezone(UTC)
-        else:
-            raise ValueError(text)
-        if not _FIRST_YEAR <= at.astimezone(tz).year < _LAST_YEAR:
-            raise ValueError(text)
+        at = _instant(text, tz)
+        within = at is not None and _FIRST_YEAR <= at.astimezone(tz).year < _LAST_YEAR
     except (ValueError, OverflowError):
+        at, within = None, False
+    if at is None or not within:
         raise InvalidError(
             f"'{text[:100]}' is not a time; write a date such as 2026-03-01 (the start of that day"
             " in the zone) or RFC 3339 with an offset such as 2026-03-01T12:30:00+01:00,"
             f" from {_FIRST_YEAR} to {_LAST_YEAR - 1}, with at most six decimals of a second.",
             code="invalid_time",
             field=field,
-        ) from None
+        )
     return at
+
+
+def _instant(text: str, tz: ZoneInfo) -> datetime | None:
+    if _DATE.fullmatch(text):
+        return midnight(date.fromisoformat(text), tz)
+    if not (parts := _INSTANT.fullmatch(text)):
+        return None
+    day, clock, offset = parts.groups()
+    offset = "+00:00" if offset in "Zz" else offset.replace(" ", "+")
+    return datetime.fromisoformat(f"{day}T{clock}{offset}").astimezone(UTC)
 
 
 def explicit_window(start: str, end: str, tz: ZoneInfo) -> Window:

@@ -59,23 +59,23 @@ class KpiDoors:
             dependencies=[Depends(self._admit), Depends(refuse_repeats)],
         )
         body = {"application/json": {"schema": SeveralKpis.model_json_schema()}}
-        router.add_api_route("", self.catalogue, response_model=CatalogueAnswer)
-        router.add_api_route("/{id}", self.one, response_model=KpiAnswer)
+        router.add_api_route("", self.list_kpis, response_model=CatalogueAnswer)
+        router.add_api_route("/{id}", self.get_kpi, response_model=KpiAnswer)
         router.add_api_route(
             "/query",
-            self.several,
+            self.query_kpis,
             methods=["POST"],
             response_model=KpiAnswers,
             openapi_extra={"requestBody": {"required": True, "content": body}},
         )
         return router
 
-    async def catalogue(self, given: Annotated[CatalogueParameters, Query()]) -> Response:
+    async def list_kpis(self, given: Annotated[CatalogueParameters, Query()]) -> Response:
         """Every KPI: what it means, how it is computed, and which way is better."""
         kpis = [definition(kpi, given.lang) for kpi in self._kpis.catalogue]
         return json_response({"kpis": kpis})
 
-    async def one(
+    async def get_kpi(
         self, request: Request, kpi: KpiId, given: Annotated[KpiParameters, Query()]
     ) -> Response:
         """One KPI over one window, with a series, a breakdown or a comparison where asked for."""
@@ -83,7 +83,7 @@ class KpiDoors:
         (answer,) = await self._kpis.answer(site, given.query((kpi,)))
         return json_response(answer.as_dict())
 
-    async def several(self, request: Request) -> Response:
+    async def query_kpis(self, request: Request) -> Response:
         """Several KPIs over one window, all as of the same instant."""
         given = checked(SeveralKpis, await read_json(request))
         site = await self._site(request, given.site)

@@ -95,7 +95,8 @@ class MetricsDoor:
     def router(self) -> APIRouter:
         """The one door."""
         router = APIRouter(tags=["metrics"])
-        text = {"text/plain": {"schema": {"type": "string"}}}
+        media = ("text/plain", "application/openmetrics-text")
+        text = {name: {"schema": {"type": "string"}} for name in media}
         router.add_api_route(
             "/metrics",
             self.metrics,

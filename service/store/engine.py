@@ -41,7 +41,11 @@ def engine_url(url: str) -> str:
             f"KOMPAS_DATABASE_URL names the database kind '{parsed.drivername}';"
             " Kompas stores its data in Postgres only: postgresql://user:password@host/database."
         )
-    return parsed.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+    query = dict(parsed.query)
+    if "sslmode" in query:  # what every other Postgres client calls it
+        query["ssl"] = query.pop("sslmode")
+    known = parsed.set(drivername="postgresql+asyncpg", query=query)
+    return known.render_as_string(hide_password=False)
 
 
 def make_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:

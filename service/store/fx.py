@@ -115,6 +115,7 @@ async def list_rates(
     quote: str | None = None,
     first: date | None = None,
     last: date | None = None,
+    *,
     limit: int = MOST_ROWS,
 ) -> list[FxRate]:
     """Stored rates by pair, the newest day of each first; `first` and `last` are inclusive."""

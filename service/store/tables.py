@@ -34,7 +34,8 @@ _Time = DateTime(timezone=True)
 
 
 def _site_id() -> Column[int]:
-    return Column("site_id", BigInteger, nullable=False)
+    # A lone integer key would be made a serial by SQLAlchemy.
+    return Column("site_id", BigInteger, nullable=False, autoincrement=False)
 
 
 def _text(name: str) -> Column[str]:
@@ -75,7 +76,7 @@ api_key = Table(
 signing_key = Table(
     "signing_key",
     metadata,
-    Column("id", SmallInteger, nullable=False),
+    Column("id", SmallInteger, nullable=False, autoincrement=False),
     Column("secret", LargeBinary, nullable=False),
     Column("created_at", _Time, nullable=False, server_default=text("now()")),
     PrimaryKeyConstraint("id", name="signing_key_pkey"),

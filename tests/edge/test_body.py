@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -138,6 +139,16 @@ def test_a_bomb_is_never_unpacked_beyond_the_limit() -> None:
     for bomb in (gzip.compress(b"0" * (UNPACKED + 1)), exactly + gzip.compress(b"0")):
         with pytest.raises(TooLargeError):
             unpack(bomb, "gzip")
+
+
+def test_a_bomb_takes_no_memory() -> None:
+    bomb = gzip.compress(b"0" * (64 * MIB))
+    tracemalloc.start()
+    with pytest.raises(TooLargeError):
+        gunzip(bomb, MIB)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * MIB
 
 
 def test_many_small_members_cost_little() -> None:

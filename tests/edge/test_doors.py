@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -207,6 +210,20 @@ async def test_a_client_that_leaves_is_not_answered(edge: Edge) -> None:
         raise AssertionError("answered")
 
     await edge.app()(scope, receive, send)
+
+
+async def test_a_body_that_trickles_is_cut_off(edge: Edge) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(0.05)
+        yield b"}"
+
+    headers = {"Authorization": f"Bearer {edge.keys['ingest']}"}
+    transport = httpx.ASGITransport(edge.app(body_seconds=0.01))
+    async with httpx.AsyncClient(transport=transport, base_url="http://kompas.test") as client:
+        answer = await client.post("/v1/leads", content=trickle(), headers=headers)
+    assert (answer.status_code, receipt(answer)["code"]) == (408, "body_timeout")
+    assert answer.headers["connection"] == "close"
 
 
 anything = st.one_of(

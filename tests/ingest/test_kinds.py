@@ -1,4 +1,4 @@
-"""What the log's `data` holds for each kind (docs/reference/log.md), and which dimension it gets."""
+"""What the log holds for each kind (docs/reference/log.md), and which dimension it gets."""
 
 from __future__ import annotations
 

@@ -17,7 +17,10 @@ from service.kpi.filters import MOST_CONDITIONS, parse
         ("  ", ()),
         ("campaign:spring", (("campaign", ("spring",)),)),
         ("campaign:spring,channel:Email", (("channel", ("Email",)), ("campaign", ("spring",)))),
-        ("channel: Paid Search , campaign :x", (("channel", ("Paid Search",)), ("campaign", ("x",)))),
+        (
+            "channel: Paid Search , campaign :x",
+            (("channel", ("Paid Search",)), ("campaign", ("x",))),
+        ),
         ("campaign:a,campaign:b,campaign:a", (("campaign", ("a", "b")),)),
         ("campaign:", (("campaign", ("",)),)),
         (r"campaign:spring\, late", (("campaign", ("spring, late",)),)),
@@ -33,7 +36,9 @@ def test_filters_are_read(text: str | None, filters: object) -> None:
     assert parse(text) == filters
 
 
-@pytest.mark.parametrize("text", ["spring", "campaign:a,", ",campaign:a", "campaign:a,b", r"campaign\:a"])
+@pytest.mark.parametrize(
+    "text", ["spring", "campaign:a,", ",campaign:a", "campaign:a,b", r"campaign\:a"]
+)
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(InvalidError) as refused:
         parse(text)

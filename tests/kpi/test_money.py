@@ -37,7 +37,9 @@ async def no_rates(warehouse: Any) -> None:
 
 
 def test_the_rate_of_the_day_or_the_latest_before_it() -> None:
-    rates = Rates("DKK", [rate("EUR", "DKK", DAY, "7.46"), rate("EUR", "DKK", DAY - timedelta(1), "7")])
+    rates = Rates(
+        "DKK", [rate("EUR", "DKK", DAY, "7.46"), rate("EUR", "DKK", DAY - timedelta(1), "7")]
+    )
     assert rates.at("EUR", DAY) == Fraction("7.46")
     assert rates.at("EUR", DAY - timedelta(1)) == 7
     assert rates.at("EUR", DAY + OLDEST_RATE) == Fraction("7.46")
@@ -101,7 +103,8 @@ async def test_a_day_is_the_sites_own(make_world: Make) -> None:
         [rate("EUR", "DKK", date(2026, 3, 2), "2"), rate("EUR", "DKK", date(2026, 3, 3), "3")],
     )
     await world.happen(
-        order("2026-03-02T23:30", 1, "1", "EUR"), order("2026-03-02T22:59:59.999999", 10, "2", "EUR")
+        order("2026-03-02T23:30", 1, "1", "EUR"),
+        order("2026-03-02T22:59:59.999999", 10, "2", "EUR"),
     )
     for tz in ("Europe/Copenhagen", "America/New_York"):
         assert (await world.ask_one("revenue", tz=tz, **MARCH))["value"] == 23
@@ -136,7 +139,9 @@ async def test_a_missing_rate_makes_the_value_null_and_is_named(make_world: Make
 async def test_another_reporting_currency(make_world: Make) -> None:
     world = await make_world()
     await put_rates(world.engine, [rate("EUR", "DKK", date(2026, 3, 2), "8")])
-    await world.happen(order("2026-03-02T10:00", 100, "1"), order("2026-03-02T11:00", 1, "2", "EUR"))
+    await world.happen(
+        order("2026-03-02T10:00", 100, "1"), order("2026-03-02T11:00", 1, "2", "EUR")
+    )
     revenue = await world.ask_one("revenue", currency="eur", **MARCH)
     assert (revenue["value"], revenue["currency"]) == (Decimal("13.5"), "EUR")
 
@@ -147,7 +152,9 @@ async def test_amounts_that_cancel_on_different_days_still_count(make_world: Mak
         world.engine,
         [rate("EUR", "DKK", date(2026, 3, 2), "7"), rate("EUR", "DKK", date(2026, 3, 3), "8")],
     )
-    await world.happen(order("2026-03-02T10:00", 100, "1", "EUR"), refund("2026-03-03T10:00", 100, "1", "EUR"))
+    await world.happen(
+        order("2026-03-02T10:00", 100, "1", "EUR"), refund("2026-03-03T10:00", 100, "1", "EUR")
+    )
     assert (await world.ask_one("revenue", **MARCH))["value"] == -100
 
 
@@ -157,7 +164,10 @@ async def test_amounts_that_cancel_on_different_days_still_count(make_world: Mak
 async def test_rates_are_kept_by_pair_and_day(warehouse: Any) -> None:
     first = [rate("eur", "dkk", DAY, "7.46"), rate("USD", "DKK", DAY, "6.9")]
     assert await put_rates(warehouse, first) == 2
-    assert await put_rates(warehouse, [rate("EUR", "DKK", DAY, "7"), rate("EUR", "DKK", DAY, "7.4")]) == 2
+    assert (
+        await put_rates(warehouse, [rate("EUR", "DKK", DAY, "7"), rate("EUR", "DKK", DAY, "7.4")])
+        == 2
+    )
     newer = rate("EUR", "DKK", DAY + timedelta(1), "7.5")
     await put_rates(warehouse, [newer])
     found = await list_rates(warehouse)

@@ -17,7 +17,7 @@ from service.domain.dimensions import Dimension
 from service.domain.kinds import Kind
 from service.kpi.definition import Kpi
 from service.kpi.formula import KpiKind, Quantity, Unit, evidence, money_side
-from tests.kpi.recount import Recount
+from tests.kpi.recount import Keep, Recount
 from tests.kpi.world import CATALOGUE, Event, World, at, uid
 
 # The clocks of Copenhagen go forward on March 29; Kathmandu is at +05:45, Lord Howe shifts by 30
@@ -141,7 +141,11 @@ def windows(draw: st.DrawFn) -> dict[str, str]:
             "tz": tz,
         }
     start, end = sorted((draw(times), draw(times)))
-    return {"start": start.isoformat(), "end": (end + timedelta(microseconds=1)).isoformat(), "tz": tz}
+    return {
+        "start": start.isoformat(),
+        "end": (end + timedelta(microseconds=1)).isoformat(),
+        "tz": tz,
+    }
 
 
 def shown(kpi: Kpi, view: str, exact: Fraction | None) -> float | None:
@@ -153,7 +157,7 @@ def shown(kpi: Kpi, view: str, exact: Fraction | None) -> float | None:
     return float(exact / 1_000_000 if per_unit else exact)
 
 
-def agrees(found: dict[str, Any], kpi: Kpi, view: str, recount: Recount, keep: Any) -> None:
+def agrees(found: dict[str, Any], kpi: Kpi, view: str, recount: Recount, keep: Keep) -> None:
     """One figure of an answer against the recount."""
     formula = kpi.views[view]
     if found["reason"] == "no_data":
@@ -199,7 +203,9 @@ VIEWS = [("cohort", kpi) for kpi in CATALOGUE] + [
 ]
 
 
-async def check(world: World, recount: Recount, window: dict[str, str], extra: dict[str, Any]) -> None:
+async def check(
+    world: World, recount: Recount, window: dict[str, str], extra: dict[str, Any]
+) -> None:
     for view in ("cohort", "period"):
         kpis = [kpi for name, kpi in VIEWS if name == view]
         by = extra.get("by")
@@ -209,39 +215,43 @@ async def check(world: World, recount: Recount, window: dict[str, str], extra: d
             one(kpi, kpi.view(view), answer, recount, extra)
 
 
+def inside_of(answer: dict[str, Any]) -> Keep:
+    start, end = (datetime.fromisoformat(answer["window"][side]) for side in ("from", "to"))
+    return lambda when, _dim: start <= when < end
+
+
 def one(
     kpi: Kpi, view: str, answer: dict[str, Any], recount: Recount, extra: dict[str, Any]
 ) -> None:
-    start, end = (datetime.fromisoformat(answer["window"][side]) for side in ("from", "to"))
-
-    def inside(when: datetime, dim: Dimension) -> bool:
-        return start <= when < end
-
-    agrees(answer, kpi, view, recount, inside)
+    agrees(answer, kpi, view, recount, inside_of(answer))
     if extra.get("grain"):
         series(kpi, view, answer, recount, extra["grain"])
     if extra.get("by"):
-        breakdown(kpi, view, answer, recount, extra["by"], inside)
+        breakdown(kpi, view, answer, recount, extra["by"])
 
 
 def series(kpi: Kpi, view: str, answer: dict[str, Any], recount: Recount, grain: str) -> None:
     tz = ZoneInfo(answer["window"]["tz"])
-    edges = [(datetime.fromisoformat(p["from"]), datetime.fromisoformat(p["to"])) for p in answer["series"]]
+    edges = [
+        (datetime.fromisoformat(p["from"]), datetime.fromisoformat(p["to"]))
+        for p in answer["series"]
+    ]
     assert [last for _, last in edges[:-1]] == [first for first, _ in edges[1:]]
     assert edges[0][0].isoformat() == answer["window"]["from"]
     assert edges[-1][1].isoformat() == answer["window"]["to"]
     names = [bucket_name(first, grain, tz) for first, _ in edges]
     assert max(Counter(names).values()) == 1
     for point, (first, last) in zip(answer["series"], edges, strict=True):
-        assert bucket_name(first, grain, tz) == bucket_name(last - timedelta(microseconds=1), grain, tz)
+        assert bucket_name(first, grain, tz) == bucket_name(
+            last - timedelta(microseconds=1), grain, tz
+        )
         agrees(point, kpi, view, recount, lambda w, d, a=first, b=last: a <= w < b)
     if kpi.kind is KpiKind.SIMPLE and answer["value"] is not None:
         assert sum(Decimal(point["value"]) for point in answer["series"]) == answer["value"]
 
 
-def breakdown(
-    kpi: Kpi, view: str, answer: dict[str, Any], recount: Recount, by: str, inside: Any
-) -> None:
+def breakdown(kpi: Kpi, view: str, answer: dict[str, Any], recount: Recount, by: str) -> None:
+    inside = inside_of(answer)
     rows = {row[by] or "": row for row in answer["breakdown"]}
     assert len(rows) == len(answer["breakdown"])
     formula = kpi.views[view]

@@ -53,11 +53,14 @@ def micros(amount: float) -> int:
     return round(amount * 1_000_000)
 
 
+NOWHERE = Dimension()
+
+
 @dataclass(frozen=True)
 class Event:
     kind: Kind
     at: datetime
-    dim: Dimension = Dimension()
+    dim: Dimension = NOWHERE
     data: dict[str, Any] = field(default_factory=dict)
     visitor: int = 0
     flags: int = int(Flag.DATED)

@@ -60,7 +60,7 @@ async def play(engine: AsyncEngine, sites: list[Site], stream: Stream) -> dict[i
         log[site_id] += await append(engine, site_id, batch.rows, ids[number])
         if batch.limit is not None:
             await runner.run_once(batch.limit)
-    while await runner.run_once(50):
+    while await runner.run_once():
         pass
     return log
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import chain, combinations
 
@@ -100,3 +101,21 @@ async def test_an_answer_says_which_rows_are_new(
     assert await log.probe()
     await log.close()
     assert key(3) == rows[3].key
+
+
+async def test_two_processes_do_not_wait_for_each_other_in_a_circle(
+    database: Database, make_site: Callable[..., Awaitable[Site]]
+) -> None:
+    await ensure_partitions(database.engine, AT)
+    site = await make_site(database.engine)
+    logs = [await Log.open(database.engine, 5.0) for _ in range(2)]
+    for start in range(0, 20_000, 4_000):
+        rows = [row(n, n) for n in range(start, start + 4_000)]
+        batches = [Batch(site.id, rows=rows), Batch(site.id, rows=rows[::-1])]
+        appending = [
+            log.append([batch], AT, again=False) for log, batch in zip(logs, batches, strict=True)
+        ]
+        results = [result for [result] in await asyncio.gather(*appending)]
+        assert sum(len(rows if each.seqs is None else each.seqs) for each in results) == 4_000
+    for log in logs:
+        await log.close()

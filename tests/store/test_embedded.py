@@ -69,7 +69,7 @@ def home() -> Iterator[Path]:
         name = embedded_host.short_name(cluster.parents[1])
         if pid in embedded_cluster.server_processes(cluster.parent, name):
             os.kill(pid, signal.SIGQUIT)
-            _until(lambda pid=pid: not _alive(pid))  # type: ignore[misc]
+            _until(lambda pid=pid: not _alive(pid))  # type: ignore[misc]  # this round's own pid
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,0 +1,86 @@
+"""What cannot be answered is refused: with a code, the field, and what would be right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.domain.access import Site
+from service.errors import InvalidError, KompasError, NotFoundError
+from service.kpi.plan import LONGEST_WAIT_MS, MOST_KPIS, plan, wait_seconds
+from service.kpi.query import KpiQuery
+from tests.kpi.world import CATALOGUE, NOW
+
+SITE = Site(1, "shop", "Europe/Copenhagen", "DKK", b"")
+
+
+def refusal(*kpis: str, **query: Any) -> KompasError:
+    with pytest.raises(KompasError) as refused:
+        plan(CATALOGUE, SITE, KpiQuery(kpis=kpis or ("revenue",), **query), NOW)
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "field", "hint"),
+    [
+        ({"window": "last_30_day"}, "unknown_window", "window", "last_30_days"),
+        ({"window": "today", "start": "2026-01-01"}, "invalid_window", "window", "from="),
+        ({"start": "2026-01-01"}, "invalid_window", "to", "to="),
+        ({"end": "2026-01-01"}, "invalid_window", "from", "from="),
+        ({"start": "2026-02-01", "end": "2026-01-01"}, "empty_window", "to", "exclusive"),
+        ({"start": "2026-02-30", "end": "2026-03-01"}, "invalid_time", "from", "RFC 3339"),
+        ({"tz": "Europe/Copenhagn"}, "unknown_timezone", "tz", "Europe/Copenhagen"),
+        ({"grain": "minute"}, "unknown_grain", "grain", "hour"),
+        ({"window": "last_365_days", "grain": "hour"}, "too_many_buckets", "grain", "coarser"),
+        ({"by": "chanel"}, "unknown_dimension", "by", "channel"),
+        ({"by": "survey"}, "unsupported_breakdown", "by", "campaign"),
+        ({"where": "channle:Email"}, "unknown_dimension", "where", "channel"),
+        ({"where": "survey:nps"}, "unsupported_filter", "where", "campaign"),
+        ({"where": "Email"}, "invalid_filter", "where", "dimension:value"),
+        ({"compare": "previous_month"}, "unknown_comparison", "compare", "previous_period"),
+        ({"model": "first"}, "unknown_model", "model", "last_non_direct"),
+        ({"currency": "kroner"}, "unknown_currency", "currency", "ISO 4217"),
+        ({"currency": "D\x00K"}, "unknown_currency", "currency", "ISO 4217"),
+    ],
+)
+def test_a_wrong_parameter(query: dict[str, Any], code: str, field: str, hint: str) -> None:
+    error = refusal(**query)
+    assert isinstance(error, InvalidError)
+    assert (error.code, error.detail["field"]) == (code, field)
+    assert hint in error.message
+
+
+def test_an_unknown_kpi_names_the_nearest() -> None:
+    error = refusal("revenue", "conversion_rat")
+    assert isinstance(error, NotFoundError)
+    assert (error.code, error.detail["nearest"][0]) == ("unknown_kpi", "conversion_rate")
+
+
+def test_an_unknown_view_names_those_there_are() -> None:
+    error = refusal("lead_to_customer", view="kohort")
+    assert (error.code, error.detail["nearest"]) == ("unknown_view", ["cohort"])
+    assert plan(CATALOGUE, SITE, KpiQuery(("revenue",), view="cohort"), NOW).order[0].view == ""
+
+
+def test_a_kpi_that_cannot_be_broken_down_says_so() -> None:
+    error = refusal("revenue", "mer", by="channel")
+    assert (error.code, error.detail["supported"]) == ("unsupported_breakdown", [])
+    assert error.message.startswith("mer ")
+    assert refusal("mer", where="channel:Email").code == "unsupported_filter"
+
+
+@pytest.mark.parametrize("kpis", [(), ("spend",) * (MOST_KPIS + 1)])
+def test_the_number_of_kpis_is_bounded(kpis: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidError) as refused:
+        plan(CATALOGUE, SITE, KpiQuery(kpis), NOW)
+    assert refused.value.code == "invalid_kpis"
+
+
+def test_the_wait_is_bounded() -> None:
+    assert wait_seconds(KpiQuery(("spend",)), 2.0) == 2.0
+    assert wait_seconds(KpiQuery(("spend",), wait_ms=0), 2.0) == 0
+    assert wait_seconds(KpiQuery(("spend",), wait_ms=30_000), 2.0) == 30
+    assert wait_seconds(KpiQuery(("spend",), wait_ms=LONGEST_WAIT_MS * 9), 2.0) == 60
+    with pytest.raises(InvalidError):
+        wait_seconds(KpiQuery(("spend",), wait_ms=-1), 2.0)
