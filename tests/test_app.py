@@ -39,6 +39,7 @@ async def test_an_id_that_cannot_be_logged_is_replaced(
     client: httpx.AsyncClient, given: str
 ) -> None:
     first = await client.get("/healthz", headers={"X-Request-Id": given})
+    await client.get("/v1/pixel.gif")
     second = await client.get("/v1/pixel.gif")
     assert len(first.headers["x-request-id"]) == 16
     assert second.headers["x-request-id"] != first.headers["x-request-id"]

@@ -127,7 +127,7 @@ def _clean(text: str) -> str:
     if text.lower() in _UNSET:
         return ""
     # Control characters could make two combinations look like one to the dimension's hash.
-    return text if text.isprintable() else re.sub(r"[\x00-\x1e\x7f]", " ", text).strip()
+    return text if text.isprintable() else re.sub(r"[\x00-\x1f\x7f]", " ", text).strip()
 
 
 def is_own_host(host: str, page_host: str) -> bool:

@@ -106,7 +106,7 @@ def canonical(source: str) -> str:
 
 def category_of(source: str) -> str:
     """The category of a canonical name or of a host, '' when nobody knows it."""
-    found = _lists().names.get(source) if source else None
+    found = _lists().names.get(source)
     if found is None and "." in source:
         found = source_of_host(source)
     return "" if found is None else found.category

@@ -34,7 +34,7 @@ def kompas(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     """Run a command to its end."""
     command = [sys.executable, "-m", "service.cli", *arguments]
     env = {**os.environ, **environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=60)
 
 
 def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:

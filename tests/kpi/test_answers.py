@@ -127,6 +127,7 @@ async def test_a_share_has_an_interval_until_it_exceeds_one(make_world: Make) ->
         *(view("2026-03-05T10:00", visitor) for visitor in range(1, 31)),
         order("2026-03-05T10:00", 1, "1"),
     )
+    assert (await world.ask_one("bounce_rate", **MARCH))["flags"] == []  # exactly 1
     rate = await world.ask_one("conversion_rate", **MARCH)
     assert rate["flags"] == []
     assert rate["interval"]["method"] == "wilson"

@@ -10,6 +10,7 @@ import pytest
 from service.domain.access import Scope
 from service.kpi.catalogue import load_catalogue
 from service.publish.answers import CatalogueAnswer, KpiAnswer, KpiAnswers
+from tests.conftest import Database
 from tests.doors import cloned, doors, problem
 
 JANUARY = {"from": "2026-01-01", "to": "2026-02-01"}
@@ -142,6 +143,14 @@ async def test_nothing_but_the_key_is_looked_at_first(client: httpx.AsyncClient)
         "/v1/kpis/query", content=b"{", headers={"Authorization": "Bearer x"}
     )
     problem(answer, 401, "unauthorized")
+
+
+async def test_only_keys_with_the_scope_read_may_ask(database: Database) -> None:
+    async with doors(database.engine, Scope.INGEST) as sender:
+        problem(await sender.get("/v1/kpis"), 403, "forbidden")
+        problem(await sender.get("/v1/kpis/roas"), 403, "forbidden")
+        problem(await sender.post("/v1/kpis/query", json={"kpis": ["roas"]}), 403, "forbidden")
+        problem(await sender.get("/v1/rejections"), 403, "forbidden")
 
 
 async def test_another_site_is_for_admins(client: httpx.AsyncClient) -> None:
