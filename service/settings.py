@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     )
     worker: bool = Field(
         True,
-        description="Whether `kompas serve` also projects events and refreshes the published numbers.",
+        description="Whether `kompas serve` also projects events and refreshes /metrics.",
         json_schema_extra=_must_be("true or false"),
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -84,3 +84,17 @@ PARKED_BATCHES = Counter(
 ROLLUP_ROWS = Counter(
     "kompas_rollup_rows", "Rows appended to the quarter-hour rollup.", registry=REGISTRY
 )
+
+# --- Snapshots for Prometheus ----------------------------------------------------------------
+
+SNAPSHOT_SECONDS = Histogram(
+    "kompas_snapshot_seconds",
+    "Duration of one refresh of the published KPIs of all sites.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    registry=REGISTRY,
+)
+SNAPSHOT_FAILURES = Counter(
+    "kompas_snapshot_failures",
+    "Refreshes of a site's published KPIs that failed; the old ones stay.",
+    registry=REGISTRY,
+)

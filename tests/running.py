@@ -47,6 +47,7 @@ class Service:
     key: str = ADMIN_KEY
     process: subprocess.Popen[str] | None = None
     _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
+    _others: list[Service] = field(default_factory=list, repr=False)
 
     @property
     def url(self) -> str:
@@ -94,8 +95,16 @@ class Service:
         assert answer.status in {200, 201}, answer.body
         return str(answer.json["key"])
 
+    def of_site(self, slug: str, timezone: str, currency: str) -> Service:
+        """The same service with the key of a new site, and a connection of its own."""
+        other = Service(self.port, self.site_key(slug, timezone, currency))
+        self._others.append(other)
+        return other
+
     def close(self) -> None:
-        """Gives the connection back, and what was printed."""
+        """Gives the connections back, and what was printed."""
+        for other in self._others:
+            other.close()
         if self._connection is not None:
             self._connection.close()
         if self.process is not None and self.process.stdout is not None:

@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from service import telemetry
+from service.app.observe import Observe
+from service.kit.clock import SystemClock
 from service.worker import Worker, working
 from tests.conftest import Database
 from tests.doors import cloned, doors, problem
@@ -44,6 +47,26 @@ async def test_an_id_that_cannot_be_logged_is_replaced(
     assert len(first.headers["x-request-id"]) == 16
     assert second.headers["x-request-id"] != first.headers["x-request-id"]
     assert len(second.headers.get_list("x-request-id")) == 1
+
+
+async def test_a_message_that_a_door_keeps_stays_as_it_is() -> None:
+    start: Message = {"type": "http.response.start", "status": 200, "headers": []}
+    sent: list[Message] = []
+
+    async def door(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send(start)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    for _ in range(2):
+        scope = {"type": "http", "method": "GET", "headers": []}
+        await Observe(door, SystemClock())(scope, receive, send)
+    assert start["headers"] == []
+    assert [len(message["headers"]) for message in sent] == [1, 1]
 
 
 def counted(method: str, route: str, status: int) -> float:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from service.admin.admission import Admission
 from service.domain.access import Scope
-from service.errors import InvalidError, NotFoundError
+from service.errors import NotFoundError
 from service.kit.http import json_response
 from service.kit.payload import Strict, Text, checked, read_json
 from service.store.access import create_key, list_keys, revoke_key
@@ -120,10 +120,6 @@ class KeyDoors:
         """Make a key and answer it, once."""
         given = checked(NewKey, await read_json(request))
         scopes = frozenset(given.scopes)
-        if Scope.PUBLIC in scopes and len(scopes) > 1:
-            raise InvalidError(
-                "A public key stands in every page: it has no other scope.", field="scopes"
-            )
         site = await self.admission.site(request, given.site)
         key = await create_key(self.engine, site.id, given.name, scopes)
         answer = {"site": site.slug, "name": given.name, "scopes": sorted(scopes), "key": key}

@@ -84,17 +84,17 @@ async def _find(connection: AsyncConnection, asked: Plan, period: Period) -> Fou
         breakdown = await read(connection, _slice(asked, whole, asked.by), keys)
     parts = series if series is not None else breakdown
     if parts is None:
-        total = sum_all(await read(connection, _slice(asked, whole), keys))
+        total = only_cell(await read(connection, _slice(asked, whole), keys))
     else:
         total = sum_of(parts.values())
         await _add_distinct(connection, _slice(asked, whole), keys, total)
     if period.before is not None:
         span = (period.before.start, period.before.end)
-        before = sum_all(await read(connection, _slice(asked, span), keys))
+        before = only_cell(await read(connection, _slice(asked, span), keys))
     return Found(period, total, series, breakdown, before)
 
 
-def sum_all(cells: Cells) -> Cell:
+def only_cell(cells: Cells) -> Cell:
     """The one cell of a window that is not cut; an empty one where nothing was found."""
     return next(iter(cells.values()), Cell())
 
@@ -104,7 +104,7 @@ async def _add_distinct(
 ) -> None:
     distinct = [key for key in keys if isinstance(key[0], Distinct)]
     if distinct:
-        total.amounts |= sum_all(await read(connection, piece, distinct)).amounts
+        total.amounts |= only_cell(await read(connection, piece, distinct)).amounts
 
 
 def _slice(asked: Plan, bounds: tuple[datetime, ...], by: str | None = None) -> Slice:

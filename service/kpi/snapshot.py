@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from service import telemetry
 from service.domain.access import Site
 from service.kit.clock import Clock
 from service.kit.log import get_logger
@@ -21,6 +22,7 @@ from service.kpi.answer import Answer
 from service.kpi.engine import KpiEngine
 from service.kpi.query import KpiQuery
 from service.store.engine import reading, writing
+from service.store.failures import describe
 
 LOCK_CLASS = 0x6B706973
 """Advisory lock of the one worker that refreshes; other locks have other classes."""
@@ -77,7 +79,7 @@ class SnapshotTask:
     """Computes and stores the snapshot of every site, every `refresh_seconds`.
 
     `windows` are presets. Any number of workers may run it: one at a time refreshes, and what
-    another has just refreshed is left alone. `failures` counts what was logged as failed.
+    another has just refreshed is left alone.
     """
 
     def __init__(
@@ -96,7 +98,6 @@ class SnapshotTask:
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
-        self.failures = 0
 
     async def run(self) -> None:
         """Refresh until `stop`; errors are logged and counted, and do not end it."""
@@ -107,7 +108,7 @@ class SnapshotTask:
                     if await self._is_due():
                         await self.refresh()
                 except Exception as error:
-                    self._note(error)
+                    _note(error)
                 await _wait(self._stopping, self._refresh_seconds)
         finally:
             self._ended.set()
@@ -125,12 +126,14 @@ class SnapshotTask:
         async with writing(self._engine) as lock:
             if not await lock.scalar(_TRY_LOCK, {"class": LOCK_CLASS}):
                 return False
+            started = self._clock.monotonic()
             for site in [Site(*row) for row in await lock.execute(_SITES)]:
                 try:
                     await self._refresh_site(site)
                 except Exception as error:
-                    self._note(error, site=site.slug)
+                    _note(error, site=site.slug)
             await lock.execute(_FORGET)
+        telemetry.SNAPSHOT_SECONDS.observe(self._clock.monotonic() - started)
         return True
 
     async def _is_due(self) -> bool:
@@ -152,9 +155,10 @@ class SnapshotTask:
         async with writing(self._engine) as connection:
             await _put(connection, site.id, taken_at, as_of, json.dumps(body, allow_nan=False))
 
-    def _note(self, error: Exception, **about: str) -> None:
-        self.failures += 1
-        _log.error("snapshot_failed", error=f"{type(error).__name__}: {error}"[:300], **about)
+
+def _note(error: Exception, **about: str) -> None:
+    telemetry.SNAPSHOT_FAILURES.inc()
+    _log.error("snapshot_failed", error=describe(error), **about)
 
 
 async def _put(

@@ -42,7 +42,9 @@ async def plain_copy(url: str, rows: int) -> float:
 async def batch_door(sizes: Sizes) -> None:
     """Print events a second through HTTP and through COPY, and when they were all counted."""
     events = sizes.batches * SIZE
-    print(f"Batch door, {sizes.batches} requests of {SIZE} events with ids, {CONNECTIONS} connections")
+    print(
+        f"Batch door, {sizes.batches} requests of {SIZE} events with ids, {CONNECTIONS} connections"
+    )
     from service.store.embedded import EmbeddedPostgres
 
     with data_folder() as folder:
@@ -62,5 +64,7 @@ async def batch_door(sizes: Sizes) -> None:
             caught_up = time.perf_counter() - accepted
     assert orders["value"] is not None
     print(f"  {'Kompas batch door, durable':<34}{events / taken:>9,.0f} events/s")
-    print(f"  counted {caught_up:.2f} s after the last answer; ratio to the floor"
-          f" {events / taken / floor:.2f}\n")
+    print(
+        f"  counted {caught_up:.2f} s after the last answer; ratio to the floor"
+        f" {events / taken / floor:.2f}\n"
+    )

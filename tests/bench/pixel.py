@@ -20,7 +20,9 @@ def public_key(service: Service) -> str:
 def line(name: str, load: Load) -> str:
     """One row of the table."""
     bad = f"  {load.bad} BAD ANSWERS" if load.bad else ""
-    return f"  {name:<34}{load.rate:>9,.0f}/s   p50 {load.p50:6.2f} ms   p99 {load.p99:6.2f} ms{bad}"
+    return (
+        f"  {name:<34}{load.rate:>9,.0f}/s   p50 {load.p50:6.2f} ms   p99 {load.p99:6.2f} ms{bad}"
+    )
 
 
 def pixel_door(sizes: Sizes) -> None:
