@@ -20,7 +20,8 @@ _CHUNK = 25  # alternations of this size are searched three times faster than on
 _PROGRAM = re.compile(
     r"(?<!cu)bot\b|crawl|spider|slurp|scrap|headless|phantomjs|lighthouse|monitor(?:ing)?\b|preview"
     r"|curl|wget|python|java/\d|ruby|perl|\bphp/|go-http|okhttp|http-?client|libwww|postman|insomnia"
-    r"|axios|node-fetch|\bfetch\b|scan(?:ner)?\b|validator|archiver",
+    r"|axios|node-fetch|\bfetch\b|scan(?:ner)?\b|validator|archiver|feed ?(?:parser|fetcher)"
+    r"|ezooms",
     re.IGNORECASE,
 )
 # They fetch an image at the moment a person opens the mail (Validity help 4406957796251).

@@ -309,8 +309,8 @@ exe xml rss atom txt xsl map iso patch conf"""
 STATIC = set(STATIC_SUFFIXES.split())
 BOT_WORDS = """
 bot crawl spider slurp feed rss archive monitor wget curl python java/ libwww httpclient
-http-client ezooms preview proxy scan fetch check validator yandex.com/bots facebookexternalhit ruby perl
-go-http mail.ru baidu 80legs nutch synapse apache- phantom"""
+http-client ezooms preview proxy scan fetch check validator yandex.com/bots facebookexternalhit
+ruby perl go-http mail.ru baidu 80legs nutch synapse apache- phantom"""
 ANSWER_BOTS = BOT_WORDS.split()
 MAY_2015 = {"from": "2015-05-17", "to": "2015-05-21", "tz": "UTC", "wait": 30_000}
 

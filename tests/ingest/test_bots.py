@@ -77,6 +77,9 @@ PROGRAMS = {
     " PhantomJS/1.9.2 Safari/534.34",
     "Lighthouse": "Mozilla/5.0 (Linux; Android 11) AppleWebKit/537.36 (KHTML, like Gecko)"
     " Chrome/130.0.0.0 Mobile Safari/537.36 Chrome-Lighthouse",
+    "feed parser": "UniversalFeedParser/4.2-pre-314-svn +http://feedparser.org/",
+    "feed fetcher": "Digg Feed Fetcher 1.0 (Mozilla/5.0 (Macintosh; Intel Mac OS X 10_7_1))",
+    "Ezooms": "Mozilla/5.0 (compatible; Ezooms/1.0; help@moz.com)",
     "UptimeRobot": "Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)",
     "curl": "curl/8.7.1",
     "Wget": "Wget/1.21.4",
