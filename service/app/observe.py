@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable
+from itertools import count
 
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +24,8 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 CLIENT_LEFT = 499
 """Counted as the status of a request whose client went away before its answer began."""
 
+_PROCESS = secrets.token_hex(4)
+_numbers = count(1)
 _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
 
@@ -36,7 +39,7 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == REQUEST_ID and _ACCEPTABLE.fullmatch(value):
             return value.decode("ascii")
-    return secrets.token_hex(8)
+    return f"{_PROCESS}{next(_numbers):08x}"
 
 
 class Observe:

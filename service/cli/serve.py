@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -103,6 +104,17 @@ async def listen(app: ASGIApp, listener: socket.socket) -> None:
         await serving
 
 
+def calm_collector() -> None:
+    """Leave what the start made out of garbage collection, and collect the rest more rarely.
+
+    A full collection over some 500,000 objects stopped every request for 50 to 80 ms: it was the
+    whole tail of the pixel's latency.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     clock = SystemClock()
     async with ready_engine(settings, own=True) as engine:
@@ -116,6 +128,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         async with running(engine, settings, clock) as app:
             host, port = listener.getsockname()[:2]
             typer.echo(welcome(first, settings.public_url or f"http://{host}:{port}"))
+            calm_collector()
             await listen(app, listener)
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, Literal, cast
 
 import structlog
@@ -22,6 +22,7 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["json", "console"]
 
 _HANDLER_NAME = "kompas"
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 # A key is personal when one of its words is: `client_ip` and `customer_email` are caught as well.
 _PERSONAL_WORDS = frozenset({"address", "customer", "email", "ip", "recipient", "visitor"})
@@ -42,7 +43,7 @@ def configure_logging(level: Level = "warning", fmt: Format = "json") -> None:
     if number is None or fmt not in ("json", "console"):
         raise ValueError(f"no such log level or format: {level!r}, {fmt!r}")
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -67,11 +68,25 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-@contextmanager
-def request_context(request_id: str) -> Iterator[None]:
+class request_context:  # noqa: N801 - used as a statement, like contextlib's own
     """Put `request_id` on every line logged inside, in this task and in those it starts."""
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
-        yield
+
+    __slots__ = ("_request_id", "_token")
+
+    # One variable set and reset: every pixel passes here, and structlog's own way costs 10 µs.
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def __enter__(self) -> None:
+        self._token = _request_id.set(self._request_id)
+
+    def __exit__(self, *error: object) -> None:
+        _request_id.reset(self._token)
+
+
+def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    found = _request_id.get()
+    return event if found is None else {"request_id": found, **event}
 
 
 def drop_personal_data(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -61,17 +61,24 @@ class Booked:
 _KINDS = text(f"SELECT DISTINCT e.kind FROM {NEW_ROWS}")
 
 
+def parameters_of(chunk: Chunk) -> dict[str, object]:
+    """The parameters of every projection's statement."""
+    return {
+        "site_id": chunk.site_id,
+        "zone": chunk.zone,
+        "batches": chunk.batches,
+        "first_batch": chunk.batches[0],
+        "last_batch": chunk.batches[-1],
+        "first_at": chunk.first_at,
+        "last_at": chunk.last_at,
+    }
+
+
 async def apply(
     connection: AsyncConnection, chunk: Chunk, projections: Sequence[Projection] = PROJECTIONS
 ) -> Booked:
     """Project the chunk within the caller's transaction, which holds the site's lock."""
-    parameters = {
-        "site_id": chunk.site_id,
-        "zone": chunk.zone,
-        "batches": chunk.batches,
-        "first_at": chunk.first_at,
-        "last_at": chunk.last_at,
-    }
+    parameters = parameters_of(chunk)
     kinds = set((await connection.scalars(_KINDS, parameters)).all())
     booked = Booked()
     for projection in projections:

@@ -13,18 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIED_VISITORS = """
+local threads = 0
+function setup(thread)
+  threads = threads + 1
+  thread:set("number", threads)
+end
 local n = 0
 local base
 function init(args) base = wrk.path end
 function request()
   n = n + 1
-  return wrk.format("GET", base .. "&visitor=v" .. (n % 5000) .. "-" .. tostring({}))
+  return wrk.format("GET", base .. "&visitor=v" .. (n % 5000) .. "-" .. number)
 end
-done = function(summary, latency)
-  io.write(string.format("RATE %f P50 %f P99 %f BAD %d\\n",
-    summary.requests / (summary.duration / 1e6), latency:percentile(50) / 1000,
-    latency:percentile(99) / 1000,
-    summary.errors.status + summary.errors.connect + summary.errors.read))
+function done(summary, latency)
+  local bad = summary.errors.status + summary.errors.connect + summary.errors.read
+  local rate = summary.requests / (summary.duration / 1e6)
+  io.write("RATE " .. rate .. " P50 " .. latency:percentile(50) / 1000)
+  io.write(" P99 " .. latency:percentile(99) / 1000 .. " BAD " .. bad)
 end
 """
 

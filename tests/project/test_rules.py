@@ -147,6 +147,29 @@ CASES = [
         {"new_customers@spring": 1, "new_customers@mail": 0},
     ),
     Case(
+        "and no other does, in whatever order they come in",
+        [
+            [order(after(hours=2), MAIL, customer=uid("a"), order=uid("third"))],
+            [order(NOON, SPRING, customer=uid("a"), order=uid("first"))],
+            [order(after(hours=1), GOOGLE, customer=uid("a"), order=uid("second"))],
+        ],
+        {"new_customers@spring": 1, "new_customers@mail": 0, "new_customers@google": 0},
+    ),
+    Case(
+        "a late visit moves the credit of a customer's second order, and makes nobody new",
+        [
+            [order(NOON, MAIL, customer=uid("a"), order=uid("first"))],
+            [order(after(hours=1), visitor=1, customer=uid("a"), order=uid("second"))],
+            [view(NOON, GOOGLE)],
+        ],
+        {"new_customers@mail": 1, "new_customers@google": 0, "orders@google": 1},
+    ),
+    Case(
+        "a visit that begins at the very moment of the order has its credit",
+        [[view(NOON, GOOGLE), order(NOON, visitor=1)]],
+        {"orders@google": 1},
+    ),
+    Case(
         "unless the shop knows better",
         [[order(NOON, MAIL, customer=uid("a"), new=False)], [order(after(hours=1), new=False)]],
         {"new_customers@mail": 0, "new_customers@": 0},
