@@ -15,7 +15,7 @@ from tests.bench.sizes import Sizes
 from tests.running import ADMIN_KEY, kompas_serve
 
 SIZE = 500
-CONNECTIONS = 4
+CONNECTIONS = 8
 COPIED = """
 CREATE TABLE copied (site_id bigint, batch_id bigint, occurred_at timestamptz, visitor bigint,
     dim_id bigint, seq smallint, kind smallint, flags smallint, data jsonb);

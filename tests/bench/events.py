@@ -18,7 +18,7 @@ def mixed_events(count: int, seed: int = 1) -> Iterator[dict[str, Any]]:
     rng = random.Random(seed)
     now = datetime.now(UTC)
     for number in range(count):
-        at = now - timedelta(seconds=rng.randrange(86_400))
+        at = now - timedelta(seconds=rng.randrange(900))  # senders buffer for some minutes
         event: dict[str, Any] = {
             "id": str(UUID(int=(0x01990000 << 96) + (seed << 64) + number)),
             "occurred_at": at.isoformat(),

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,14 +20,13 @@ from service.kit.clock import SystemClock
 from service.project.compact import compact
 from service.project.rebuild import rebuild
 from service.project.runner import Runner
-from tests.project.facts import crowded, edge, facts, rollup
+from tests.project.agreement import check_edges, check_rollups
+from tests.project.facts import crowded, facts
 from tests.project.log import Placed, append, next_batch_ids
-from tests.project.recount import Added, recount, summed
+from tests.project.recount import recount
 from tests.project.streams import Stream, streams
 
 EXAMPLES = int(os.environ.get("KOMPAS_EXAMPLES", "0"))
-QUARTER = timedelta(minutes=15)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 
 WINDOWS = st.lists(
@@ -39,14 +37,6 @@ WINDOWS = st.lists(
 """Windows: from and to as the time of a contribution (by number), some microseconds off it."""
 
 NewSite = Callable[..., Awaitable[Site]]
-
-
-def quarter(at: datetime) -> datetime:
-    return at - (at - EPOCH) % QUARTER
-
-
-def local_day(zone: str) -> Callable[[datetime], object]:
-    return lambda at: quarter(at).astimezone(ZoneInfo(zone)).date()
 
 
 async def play(engine: AsyncEngine, sites: list[Site], stream: Stream) -> dict[int, list[Placed]]:
@@ -63,30 +53,6 @@ async def play(engine: AsyncEngine, sites: list[Site], stream: Stream) -> dict[i
     while await runner.run_once():
         pass
     return log
-
-
-async def check_rollups(engine: AsyncEngine, site: Site, expected: list[Added]) -> None:
-    assert await rollup(engine, site.id, "rollup_quarter") == summed(expected, quarter)
-    days = await rollup(engine, site.id, "rollup_day")
-    zone = ZoneInfo(site.timezone)
-    by_date = {
-        (at.astimezone(zone).date(), measure, currency, dim): value
-        for (at, measure, currency, dim), value in days.items()
-    }
-    assert by_date == summed(expected, local_day(site.timezone))
-
-
-async def check_edges(
-    engine: AsyncEngine, site: Site, expected: list[Added], windows: list[tuple[int, int, int, int]]
-) -> None:
-    for first, first_off, last, last_off in windows:
-        ends = [
-            expected[number % len(expected)].at + timedelta(microseconds=off)
-            for number, off in ((first, first_off), (last, last_off))
-        ]
-        lo, hi = sorted(ends)
-        inside = [added for added in expected if lo <= added.at < hi]
-        assert await edge(engine, site.id, lo, hi) == summed(inside)
 
 
 @settings(

@@ -1,0 +1,48 @@
+"""Do rollups and facts say what the recount says?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.domain.access import Site
+from tests.project.facts import edge, rollup
+from tests.project.recount import Added, summed
+
+QUARTER = timedelta(minutes=15)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def quarter(at: datetime) -> datetime:
+    return at - (at - EPOCH) % QUARTER
+
+
+def local_day(zone: str) -> Callable[[datetime], object]:
+    return lambda at: quarter(at).astimezone(ZoneInfo(zone)).date()
+
+
+async def check_rollups(engine: AsyncEngine, site: Site, expected: list[Added]) -> None:
+    assert await rollup(engine, site.id, "rollup_quarter") == summed(expected, quarter)
+    days = await rollup(engine, site.id, "rollup_day")
+    zone = ZoneInfo(site.timezone)
+    by_date = {
+        (at.astimezone(zone).date(), measure, currency, dim): value
+        for (at, measure, currency, dim), value in days.items()
+    }
+    assert by_date == summed(expected, local_day(site.timezone))
+
+
+async def check_edges(
+    engine: AsyncEngine, site: Site, expected: list[Added], windows: list[tuple[int, int, int, int]]
+) -> None:
+    for first, first_off, last, last_off in windows:
+        ends = [
+            expected[number % len(expected)].at + timedelta(microseconds=off)
+            for number, off in ((first, first_off), (last, last_off))
+        ]
+        lo, hi = sorted(ends)
+        inside = [added for added in expected if lo <= added.at < hi]
+        assert await edge(engine, site.id, lo, hi) == summed(inside)
