@@ -39,7 +39,7 @@ class Context:
         """The hashes of the site."""
         return keyring(self.site.secret)
 
-    @cached_property
+    @property
     def zone(self) -> ZoneInfo:
         """The site's time zone."""
         return ZoneInfo(self.site.timezone)

@@ -70,7 +70,8 @@ def nearest(word: str, words: tuple[str, ...]) -> str:
 
 _HIDDEN = "(hidden)"
 _PERSONAL = ("visitor", "customer", "lead", "recipient", "respondent", "text")
-_MAIL_ADDRESS = re.compile(r"[\w.+%-]{1,64}(?:@|%40)[\w-]{1,64}(?:\.[\w-]{1,64})+")
+# Begins where a run of such characters does, and gives none of them back: linear for any text.
+_MAIL_ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]++(?:@|%40)[\w-]++(?:\.[\w-]++)+")
 # In a text that is no JSON: the member's name, and its value up to where it may end.
 _MEMBER = re.compile(
     rf'("(?:{"|".join(_PERSONAL)})"\s*:\s*)(?:"(?:[^"\\]|\\.)*"?|[^",}}\]\s]+)', re.DOTALL

@@ -57,7 +57,8 @@ _UNPARK = text("UPDATE batch SET parked_at = NULL WHERE projected_at IS NULL AND
 class Chunk:
     """Batches of one site that are projected together.
 
-    `batches` ascend; `first_at` and `last_at` span their events' times; `received_at` is that of the oldest batch.
+    `batches` ascend; `first_at` and `last_at` span their events' times; `received_at` is that of
+    the oldest batch.
     """
 
     site_id: int

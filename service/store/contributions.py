@@ -131,8 +131,6 @@ LEAD = Fact(
       AND e.kind IN ({int(Kind.LEAD)}, {int(Kind.CONVERSION)}))""",
 )
 
-# A day's total of conversions (no order id) cannot be followed back to single leads: it counts
-# as customers won from leads in the period view, and not at all in the cohort view.
 CONVERSION = Fact(
     name="conversion",
     values=_always(
@@ -157,12 +155,6 @@ CONVERSION = Fact(
             M.ORDERS_WITH_COST,
             "''",
             "CASE WHEN r.cost_of_goods IS NULL THEN 0 ELSE r.quantity END",
-        ),
-        (
-            "r.occurred_at",
-            M.CUSTOMERS_FROM_LEADS,
-            "''",
-            'CASE WHEN r."order" IS NULL AND NOT r.refund THEN r.quantity ELSE 0 END',
         ),
     ),
     edge="r.occurred_at >= :lo AND r.occurred_at < :hi",
@@ -242,6 +234,10 @@ def _by_people(kind: Kind) -> str:
     return f"r.kind = {int(kind)} AND NOT {_BOT}"
 
 
+# A day's total of conversions (no order id) cannot be followed back to single leads: it counts
+# as customers won from leads in the period view, and not at all in the cohort view.
+_TOTAL = f"{_by_people(Kind.CONVERSION)} AND coalesce(r.data->>'order', r.data->>'lead') IS NULL"
+
 # The log itself: a window's edge must not see more than the facts and rollups beside it do.
 EVENT = Fact(
     name="event",
@@ -252,6 +248,7 @@ EVENT = Fact(
             _by_people(Kind.LEAD),
             ("r.occurred_at", M.LEADS, "''", _number("quantity")),
         ),
+        _case(_TOTAL, ("r.occurred_at", M.CUSTOMERS_FROM_LEADS, "''", _number("quantity"))),
         _case(
             _by_people(Kind.SURVEY_ANSWER),
             *(("r.occurred_at", m, "''", _answer(s, grade)) for s, grade, m in _SURVEY_MEASURES),

@@ -145,7 +145,7 @@ CASES: list[tuple[str, str, Any]] = [
     ("unknown_group", "/group", good(Kind.SEARCH_VOLUME, group=["brand"])),
     ("too_many_props", "/props", view(props=dict.fromkeys(map(str, range(65))))),
     ("too_many_props", "/props", view(props={"a": [dict.fromkeys(map(str, range(65)))]})),
-    ("props_too_deep", "/props", view(props={"a": DEEP})),
+    ("props_too_deep", "/props", view(props={"a": DEEP[0]})),
     ("not_storable", "", view(props={"a": float("nan")})),
 ]
 

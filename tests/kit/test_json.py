@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json as standard
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -34,14 +35,10 @@ def test_what_is_written_is_read_back_exactly(value: Any) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}",:\\u0dD8 1eE.-nulrt\x00').map(str.encode))
 def test_any_bytes_are_a_value_or_a_json_error(body: bytes) -> None:
-    try:
-        value, _ = loads(body)
-    except JsonError as error:
-        assert error.code
-        assert error.message
-    else:
-        dumps(value).encode()
-    loads_lines(body)
+    with suppress(JsonError):
+        dumps(loads(body)[0]).encode()
+    values, _ = loads_lines(body)
+    assert all(value.message for value in values if isinstance(value, JsonError))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +93,7 @@ def test_what_is_refused(body: bytes, code: str) -> None:
     with pytest.raises(JsonError) as caught:
         loads(body)
     assert caught.value.code == code
-    assert caught.value.message.endswith((".", ";")) or caught.value.message
+    assert caught.value.message
 
 
 def test_where_a_mistake_is() -> None:

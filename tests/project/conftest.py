@@ -42,7 +42,10 @@ async def engine(module_engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
     yield module_engine
     async with module_engine.begin() as connection:
         await connection.execute(
-            text("UPDATE batch SET projected_at = received_at WHERE projected_at IS NULL")
+            text(
+                "UPDATE batch SET projected_at = received_at, parked_at = NULL"
+                " WHERE projected_at IS NULL"
+            )
         )
 
 

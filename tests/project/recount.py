@@ -232,8 +232,6 @@ def _from_conversion(
             yield Added(at, Measure.NEW_CUSTOMERS, "", dim, quantity)
         elif first_of_customer[data["customer"]] is placed:
             yield Added(at, Measure.NEW_CUSTOMERS, "", dim, 1)
-    if "order" not in data:
-        yield Added(at, Measure.CUSTOMERS_FROM_LEADS, "", dim, quantity)
 
 
 # --- Statements, and events that count by themselves ------------------------------------------
@@ -278,6 +276,8 @@ def _from_events(people: Sequence[Placed]) -> Iterator[Added]:
                 yield _one(placed, Measure.PAGE_VIEWS)
             case Kind.LEAD if "lead" not in data:
                 yield _one(placed, Measure.LEADS, data["quantity"])
+            case Kind.CONVERSION if "order" not in data and "lead" not in data:
+                yield _one(placed, Measure.CUSTOMERS_FROM_LEADS, data["quantity"])
             case Kind.SURVEY_ANSWER:
                 yield from _from_answer(placed)
             case Kind.CUSTOM:

@@ -61,6 +61,14 @@ def _named(draw: Draw, what: str) -> str:
     return uid(f"{what} {draw(st.integers(1, 2))}")
 
 
+def _people(draw: Draw) -> dict[str, Any]:
+    return {what: _named(draw, what) for what in ("customer", "lead") if draw(st.booleans())}
+
+
+def _view(draw: Draw) -> dict[str, Any]:
+    return {"page": "shop.example/", **_people(draw)}
+
+
 def _email(draw: Draw) -> dict[str, Any]:
     return {"message": _named(draw, "message")}
 
@@ -74,9 +82,9 @@ def _lead(draw: Draw) -> dict[str, Any]:
 def _conversion(draw: Draw) -> dict[str, Any]:
     paid = {"value": draw(AMOUNTS), "currency": draw(CURRENCIES)}
     extra = _maybe(draw, cost=AMOUNTS, new=st.booleans())
+    people = _people(draw)
     if draw(st.integers(0, 4)) == 0:
-        return {**paid, **extra, "quantity": draw(COUNTS)}
-    people = {what: _named(draw, what) for what in ("customer", "lead") if draw(st.booleans())}
+        return {**paid, **extra, **people, "quantity": draw(COUNTS)}
     return {**paid, **extra, **people, "quantity": 1, "order": _named(draw, "order")}
 
 
@@ -110,7 +118,7 @@ def _custom(draw: Draw) -> dict[str, Any]:
 
 
 DATA: dict[Kind, Callable[[Draw], dict[str, Any]]] = {
-    Kind.PAGE_VIEW: lambda _: {"page": "shop.example/"},
+    Kind.PAGE_VIEW: _view,
     **{kind: _email for kind in Kind if kind.name.startswith("EMAIL_")},
     Kind.LEAD: _lead,
     Kind.CONVERSION: _conversion,

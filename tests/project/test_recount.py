@@ -56,7 +56,7 @@ async def play(engine: AsyncEngine, sites: list[Site], stream: Stream) -> dict[i
 
 
 @settings(
-    max_examples=EXAMPLES or 60,
+    max_examples=EXAMPLES or 80,
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,

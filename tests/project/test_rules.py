@@ -53,9 +53,9 @@ def order(at: datetime, dim: Dimension = NOWHERE, visitor: int = 0, **data: Any)
     return Row(Kind.CONVERSION, at, dim, visitor, data={**paid, **data})
 
 
-def day_total(at: datetime, quantity: int) -> Row:
-    data = {"quantity": quantity, "value": 100, "currency": "DKK"}
-    return Row(Kind.CONVERSION, at, data=data)
+def total(at: datetime, quantity: int, **data: Any) -> Row:
+    paid = {"quantity": quantity, "value": 100, "currency": "DKK"}
+    return Row(Kind.CONVERSION, at, data={**paid, **data})
 
 
 def refund(at: datetime, dim: Dimension = NOWHERE) -> Row:
@@ -176,8 +176,13 @@ CASES = [
     ),
     Case(
         "orders without a customer are customers of their own",
-        [[day_total(NOON, 7), order(NOON)]],
+        [[total(NOON, 7), order(NOON)]],
         {"new_customers@": 8, "orders@": 8, "customers_from_leads@": 7},
+    ),
+    Case(
+        "an order without an id that names its lead is that lead's",
+        [[lead(NOON)], [total(after(hours=1), 1, lead=uid("lead"))]],
+        {"customers_from_leads@": {60: 1}, "leads_converted@": {0: 1}},
     ),
     Case(
         "a lead reported after its conversion",

@@ -1,0 +1,85 @@
+"""docs/reference/measures.md and projections.md say what the code does."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from service.domain.measures import MONEY, Measure
+from service.project.projections import PROJECTIONS
+from service.store.contributions import FACTS
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+
+_DELIVERED = "r.delivered_at IS NOT NULL OR r.bounced_at IS NULL"
+_BOUNCED = "r.bounced_at IS NOT NULL AND r.delivered_at IS NULL"
+WORDS = {
+    ("visit", "r.started_at"): "when the visit began",
+    ("message", "r.sent_at"): "when it was sent",
+    (
+        "message",
+        f"CASE WHEN {_DELIVERED} THEN coalesce(r.delivered_at, r.sent_at) END",
+    ): "when it was delivered, or sent if no mailer says when",
+    ("message", f"CASE WHEN {_BOUNCED} THEN r.bounced_at END"): "when it first bounced",
+    ("message", "r.opened_at"): "when it was first opened",
+    (
+        "message",
+        "least(r.opened_human_at, r.clicked_at)",
+    ): "when a person first opened it or clicked",
+    ("message", "r.clicked_at"): "when a person first clicked",
+    ("message", "r.unsubscribed_at"): "when it first led to one",
+    ("message", "r.complained_at"): "when it was first reported",
+    ("lead", "r.won_at"): "when the lead was won",
+    ("lead", "CASE WHEN r.won_at IS NOT NULL THEN r.converted_at END"): "when it first converted",
+    ("conversion", "r.occurred_at"): "when it happened",
+    ("statement", "r.occurred_at"): "when the statement is dated",
+    ("event", "r.occurred_at"): "when it happened",
+}
+"""How the page says the SQL of a time."""
+
+
+def table(page: str) -> list[list[str]]:
+    """The cells of the page's table, without its head."""
+    lines = (REFERENCE / page).read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
+    return rows[2:]
+
+
+def booked() -> dict[Measure, list[tuple[str, str]]]:
+    """The facts of each measure, with the SQL of the time, as the code has them."""
+    found: dict[Measure, list[tuple[str, str]]] = defaultdict(list)
+    for fact in FACTS:
+        rows = re.findall(r"(?:VALUES |::bigint\), )\((.+?), (\d+)::smallint", fact.values)
+        assert len(rows) == fact.values.count("::smallint")
+        for at, number in rows:
+            found[Measure(int(number))].append((fact.name, at))
+    return found
+
+
+def test_every_measure_is_described_where_it_is_booked() -> None:
+    pages = [
+        (name, int(number), fact, when, money)
+        for name, number, _, fact, when, money in table("measures.md")
+    ]
+    facts = booked()
+    assert pages == [
+        (
+            f"`{measure.label}`",
+            int(measure),
+            ", ".join(fact for fact, _ in facts[measure]),
+            ", ".join(WORDS[place] for place in facts[measure]),
+            "yes" if measure in MONEY else "",
+        )
+        for measure in Measure
+    ]
+
+
+def test_every_measure_has_a_meaning_of_its_own() -> None:
+    meanings = [row[2] for row in table("measures.md")]
+    assert all(meanings)
+
+
+def test_the_projections_are_listed_in_their_order() -> None:
+    rows = table("projections.md")
+    assert [name for name, _, _ in rows] == [projection.name for projection in PROJECTIONS]

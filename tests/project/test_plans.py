@@ -1,0 +1,129 @@
+"""What Postgres does with the hot statements: it looks up what a chunk touches, and reads no more,
+whether its statistics are of now, of yesterday or none at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from service.domain.access import Site
+from service.project.backlog import waiting
+from service.project.projections import PROJECTIONS, parameters_of
+from service.store.contributions import FACTS, edge_contributions
+
+NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
+FACT_TABLES = frozenset({"visit", "message", "lead", "conversion", "statement"})
+LOOKUPS = ("visitor", "message", "lead", '"order"', "customer", "key")
+"""Columns that a fact is looked up by; the site and a time are not enough."""
+
+# A past of big batches, then a chunk of small ones with one late event, which widens its span.
+_PAST = text("""
+    INSERT INTO event SELECT :site_id, 1000 + n / 1000, timestamptz '2026-04-01+00' + n * interval
+        '2 minutes', 1 + n % 4000, 0, n % 1000, 1, 0, '{}' FROM generate_series(0, 24999) AS n""")
+_SMALL_BATCHES = text("""
+    INSERT INTO batch (id, site_id, token, received_at, events, first_at, last_at)
+    OVERRIDING SYSTEM VALUE
+    SELECT n, :site_id, gen_random_uuid(), now(), 3, timestamptz '2026-04-01+00',
+           timestamptz '2026-05-10+00' FROM generate_series(2000, 2499) AS n""")
+_SMALL = text("""
+    INSERT INTO event SELECT :site_id, 2000 + n / 3, timestamptz '2026-05-09+00' + n * interval
+        '1 second', 1 + n % 4000, 0, n % 3,
+        (ARRAY[1, 1, 30, 20, 10, 50])[1 + n % 6], 0,
+        jsonb_build_object('order', md5(n::text), 'lead', md5(n::text), 'message', md5(n::text),
+                           'key', md5(n::text), 'customer', md5(n::text))
+    FROM generate_series(0, 1499) AS n""")
+_FACTS = (
+    """INSERT INTO visit SELECT :site_id, 1 + n % 4000, timestamptz '2026-04-01+00' + n * interval
+        '2 minutes', timestamptz '2026-04-01+00', NULL, 0, 1000, 0, 1
+        FROM generate_series(0, 19999) AS n""",
+    """INSERT INTO conversion SELECT :site_id, 1000, n, timestamptz '2026-04-01+00' + n * interval
+        '2 minutes', false, md5(n::text)::uuid, md5((n / 2)::text)::uuid, 1 + n % 4000, 'DKK', 1,
+        NULL, 1, NULL, true, 0, 0 FROM generate_series(0, 19999) AS n""",
+    """INSERT INTO lead SELECT :site_id, md5(n::text)::uuid, timestamptz '2026-04-01+00' + n *
+        interval '2 minutes', 1000, 0, 1 + n % 4000, NULL, NULL, NULL, 0, 0, NULL
+        FROM generate_series(0, 19999) AS n""",
+    """INSERT INTO message (site_id, message, seen_at, seen_dim) SELECT :site_id,
+        md5(n::text)::uuid, timestamptz '2026-04-01+00', 0 FROM generate_series(0, 19999) AS n""",
+    """INSERT INTO statement SELECT :site_id, 50, md5(n::text)::uuid, 1000, 0,
+        timestamptz '2026-04-01+00', true, 1000, 0, 0, '{}' FROM generate_series(0, 19999) AS n""",
+)
+
+
+@pytest.fixture
+async def past(
+    engine: AsyncEngine, new_site: Callable[..., Awaitable[Site]]
+) -> AsyncIterator[tuple[AsyncConnection, Site]]:
+    """A site with a past, in a transaction that never commits: autovacuum does not look at it."""
+    site = await new_site()
+    async with engine.connect() as connection:
+        for statement in (_PAST, _SMALL_BATCHES, *map(text, _FACTS)):
+            await connection.execute(statement, {"site_id": site.id})
+        yield connection, site
+        await connection.rollback()
+
+
+async def analyze(connection: AsyncConnection) -> None:
+    for table in ("event", *FACT_TABLES):
+        await connection.execute(text(f"ANALYZE {table}"))
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+async def scans(
+    connection: AsyncConnection, sql: str, parameters: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The parts of a plan that read a table or an index."""
+    plan = await connection.scalar(text(f"EXPLAIN (FORMAT JSON) {sql}"), parameters)
+    return [node for node in nodes(plan[0]["Plan"]) if "Scan" in node["Node Type"]]
+
+
+def reads_widely(scan: dict[str, Any]) -> bool:
+    """Whether it reads facts without being told which."""
+    if scan.get("Relation Name") not in FACT_TABLES or scan["Node Type"] == "Bitmap Heap Scan":
+        return False
+    condition = scan.get("Index Cond", "")
+    return not any(f"({name} =" in condition or f".{name} =" in condition for name in LOOKUPS)
+
+
+@pytest.mark.parametrize("state", ["unknown", "past", "known"])
+async def test_projections_look_up_what_they_touch(
+    past: tuple[AsyncConnection, Site], state: str
+) -> None:
+    connection, site = past
+    if state == "past":
+        await analyze(connection)
+    await connection.execute(_SMALL, {"site_id": site.id})
+    if state == "known":
+        await analyze(connection)
+    chunk = await waiting(connection, site.id)
+    assert chunk is not None
+    for projection in PROJECTIONS:
+        found = await scans(connection, projection.statement.text, parameters_of(chunk))
+        wide = [scan for scan in found if reads_widely(scan)]
+        # Which visits are gone is joined, not looked up; that is few rows, or cheap.
+        assert [scan for scan in wide if scan.get("Alias") != "v_1"] == [], projection.name
+        log = [scan for scan in found if scan.get("Relation Name", "").startswith("event_")]
+        assert log
+        assert [scan for scan in log if scan["Node Type"] == "Seq Scan"] == [], projection.name
+
+
+async def test_edges_read_their_quarter_hour_only(past: tuple[AsyncConnection, Site]) -> None:
+    connection, site = past
+    await analyze(connection)
+    parameters = {"site_id": site.id, "lo": NOON, "hi": NOON.replace(minute=7)}
+    for fact in FACTS:
+        found = await scans(connection, edge_contributions(fact), parameters)
+        names = {fact.name, "event_y2026m05"}
+        tables = [scan for scan in found if scan.get("Relation Name") in names]
+        assert tables
+        assert [scan for scan in tables if scan["Node Type"] == "Seq Scan"] == [], fact.name
