@@ -13,7 +13,7 @@ run: $(VENV)/.runtime ## Serve on 127.0.0.1:8000, on an embedded Postgres
 	@exec $(BIN)/kompas serve $(ARGS)
 
 test: $(VENV)/.development ## The fast suite (ARGS="-k name" for a part of it)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 check: $(VENV)/.development ## Lint, types, import contracts, freshness of generated files
 	$(BIN)/ruff check .

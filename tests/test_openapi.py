@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.app import describe
-from service.cli.documents import GENERATED, openapi_text
+from service.cli.pages import GENERATED, openapi_text
 from service.kpi.catalogue import load_catalogue
 from service.kpi.grains import GRAINS
 from service.kpi.windows import PRESETS

@@ -14,13 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.admin.admission import Admission
+from service.domain.access import SLUG
 from service.kit.http import json_response
 from service.kit.payload import Strict, Text, checked, read_json
 from service.kpi.zones import zone
 from service.store.access import create_site, list_sites
 from service.store.fx import check_currency
-
-SLUG = r"^[a-z0-9-]{1,63}$"
 
 Slug = Annotated[str, Path(description="The site's short name.", examples=["shop"])]
 Secret = Callable[[str], str]
@@ -30,7 +29,7 @@ class NewSite(Strict):
     """What a site is made of."""
 
     slug: str = Field(
-        pattern=SLUG,
+        pattern=f"^{SLUG}$",
         description="Short name: 1 to 63 small letters, digits and hyphens.",
         examples=["shop"],
     )

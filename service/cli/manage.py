@@ -8,14 +8,10 @@ from typing import Annotated
 
 import typer
 
-from service.admin.sites import SLUG
-from service.cli.database import ready_engine
-from service.domain.access import Scope
+from service.domain.access import SLUG, Scope
 from service.errors import StartupError
 from service.kpi.zones import zone
 from service.settings import load_settings
-from service.store.access import KeyStore, create_key, create_site, list_keys, list_sites
-from service.store.fx import check_currency
 
 site = typer.Typer(help="The tracked properties.", no_args_is_help=True)
 key = typer.Typer(help="The keys that open Kompas.", no_args_is_help=True)
@@ -29,6 +25,10 @@ def site_create(
     currency: Annotated[str, typer.Option(help="Reporting currency.")] = "DKK",
 ) -> None:
     """Make a site."""
+    from service.cli.database import ready_engine
+    from service.store.access import create_site
+    from service.store.fx import check_currency
+
     if not re.fullmatch(SLUG, slug):
         raise StartupError(f"'{slug}' must be 1 to 63 small letters, digits and hyphens.")
     where, money = zone(timezone, "timezone").key, check_currency(currency, "currency")
@@ -44,6 +44,8 @@ def site_create(
 @site.command("list")
 def site_list() -> None:
     """Show every site."""
+    from service.cli.database import ready_engine
+    from service.store.access import list_sites
 
     async def run() -> None:
         async with ready_engine(load_settings()) as engine:
@@ -62,6 +64,8 @@ def key_create(
     name: Annotated[str, typer.Option(help="What the key is for.")] = "cli",
 ) -> None:
     """Make a key and print it: it is shown once."""
+    from service.cli.database import ready_engine
+    from service.store.access import KeyStore, create_key
 
     async def run() -> None:
         async with ready_engine(load_settings()) as engine:
@@ -77,6 +81,8 @@ def key_create(
 @key.command("list")
 def key_list() -> None:
     """Show every key by its prefix; the keys themselves are not kept."""
+    from service.cli.database import ready_engine
+    from service.store.access import list_keys
 
     async def run() -> None:
         async with ready_engine(load_settings()) as engine:

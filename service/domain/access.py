@@ -8,6 +8,9 @@ from typing import Protocol
 
 from service.errors import ForbiddenError, NotFoundError, UnauthorizedError
 
+SLUG = "[a-z0-9-]{1,63}"
+"""What a site's slug looks like: it stands in keys' answers, queries and mail tokens."""
+
 
 class Scope(StrEnum):
     """What a key allows. `public` keys (`pk_…`) may only write, and may be seen by anybody."""
