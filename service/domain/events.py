@@ -30,13 +30,17 @@ class LogRow(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why one event was not stored: `field` is a pointer such as `/value`, '' for the whole."""
+    """Why one event was not stored: `field` is a pointer such as `/value`, '' for the whole.
+
+    `kind` is 0 where the event does not say a kind that exists.
+    """
 
     position: int
     code: str
     message: str
     field: str
     payload: str
+    kind: int = 0
 
 
 @dataclass(slots=True)

@@ -145,6 +145,7 @@ class EventDoor:
             user_agent=sender.user_agent,
             address=sender.address,
             opted_out=sender.opted_out,
+            prefetch=sender.prefetch,
             browser=True,
             repaired=repaired,
         )

@@ -102,6 +102,7 @@ class PixelDoor:
             user_agent=sender.user_agent,
             address=sender.address,
             opted_out=sender.opted_out,
+            prefetch=sender.prefetch,
             browser=True,
         )
         receipt = await self._intake.take((event,), facts)

@@ -62,6 +62,7 @@ class Reader:
             user_agent=sender.user_agent,
             address=sender.address,
             opted_out=sender.opted_out,
+            prefetch=sender.prefetch,
             browser=True,
         )
         receipt = await self._intake.take((dict(claims.fields),), facts)

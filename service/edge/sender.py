@@ -12,16 +12,23 @@ from starlette.types import Scope
 from service.edge.headers import RequestHeaders
 from service.edge.options import Network
 
+_PURPOSES = (b"sec-purpose", b"purpose", b"x-moz")
+"""Headers in which browsers say why they fetch."""
+
 Fields = Iterable[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A visitor's browser or a reader's mail program; `opted_out` by DNT or Sec-GPC."""
+    """A visitor's browser or a reader's mail program.
+
+    `opted_out` by DNT or Sec-GPC; `prefetch` says that it fetched ahead, for nobody yet.
+    """
 
     user_agent: str = field(repr=False)
     address: str = field(repr=False)
     opted_out: bool
+    prefetch: bool
 
 
 class _Hop(NamedTuple):
@@ -35,6 +42,7 @@ def sender_of(scope: Scope, headers: RequestHeaders, proxies: Sequence[Network])
         user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
         address=address_of(scope, proxies),
         opted_out=headers.get(b"dnt") == b"1" or headers.get(b"sec-gpc") == b"1",
+        prefetch=any(headers.get(name, b"").startswith(b"prefetch") for name in _PURPOSES),
     )
 
 

@@ -31,6 +31,7 @@ class Context:
     user_agent: str = field(default="", repr=False)
     address: str = field(default="", repr=False)
     opted_out: bool = False
+    prefetch: bool = False
     browser: bool = False
     repaired: bool = False
 
@@ -46,13 +47,16 @@ class Context:
 
     @cached_property
     def bot(self) -> bool:
-        """Whether a known bot sent this; servers are never asked for their user agent."""
-        return self.browser and bots.is_bot(self.user_agent)
+        """Whether a known bot sent this, or nobody has seen it yet.
+
+        Servers are never asked for their user agent.
+        """
+        return self.browser and (self.prefetch or bots.is_bot(self.user_agent))
 
     @cached_property
     def machine(self) -> bool:
         """Whether a mail scanner or prefetcher, not a reader, opened or clicked."""
-        return self.browser and bots.is_machine(self.user_agent)
+        return self.browser and (self.prefetch or bots.is_machine(self.user_agent))
 
     @cached_property
     def latest(self) -> datetime:

@@ -199,7 +199,7 @@ class Tally:
         for refusal in refusals:
             self.codes[refusal.code] += 1
             if refusal.position >= 0:
-                self.events[UNKNOWN_KIND, REJECTED] += 1
+                self.events[_KIND_NAMES.get(refusal.kind, UNKNOWN_KIND), REJECTED] += 1
 
 
 class Plan:
@@ -264,6 +264,7 @@ def refused(part: Part) -> Part:
         "The database cannot store this event.",
         "",
         clip(str(row.data)),
+        row.kind,
     )
     part.pending.refusals.append(refusal)
     # The event's rows are settled by the refusal that stands for them.

@@ -41,6 +41,7 @@ class RequestFacts:
     user_agent: str = ""
     address: str = ""
     opted_out: bool = False
+    prefetch: bool = False
     browser: bool = False
     repaired: bool = False
 
@@ -84,6 +85,7 @@ class Intake:
             user_agent=facts.user_agent,
             address=facts.address,
             opted_out=facts.opted_out,
+            prefetch=facts.prefetch,
             browser=facts.browser,
             repaired=facts.repaired,
         )

@@ -49,18 +49,24 @@ def normalise(objects: Sequence[Any], context: Context) -> Submission:
         try:
             _take(position, value, context, submission)
         except RefusedError as error:
-            submission.refusals.append(_refusal(position, value, error))
+            submission.refusals.append(_refusal(position, value, error, context))
     return submission
 
 
-def _refusal(position: int, value: Any, error: RefusedError) -> Refusal:
+def _refusal(position: int, value: Any, error: RefusedError, context: Context) -> Refusal:
     payload = clip(value.payload) if isinstance(value, JsonError) else payload_of(value, _FIELDS)
     message, field = error.message, ""
     if error.field is not None:
         end = "" if message.endswith("?") else "."
         message = f"`{clip(error.field[:64])}` {message}{end}"
         field = pointer(error.field)
-    return Refusal(position, error.code.value, message, field, payload)
+    return Refusal(position, error.code.value, message, field, payload, _kind_of(value, context))
+
+
+def _kind_of(value: Any, context: Context) -> int:
+    label = value.get("kind") if isinstance(value, dict) else None
+    said = _BY_LABEL.get(label) if isinstance(label, str) else None
+    return said.number if said else context.kind or 0
 
 
 def _take(position: int, value: Any, context: Context, submission: Submission) -> None:

@@ -185,7 +185,7 @@ def _arrays(batch: Batch) -> dict[str, Sequence[Sequence[Any]]]:
         arrays["dimensions"] = (ids, *names)
     if batch.rejected:
         doors, refusals = zip(*batch.rejected, strict=True)
-        _, *columns = zip(*refusals, strict=True)
+        _, *columns, _ = zip(*refusals, strict=True)
         arrays["rejected"] = (doors, *columns)
     return arrays
 

@@ -183,6 +183,11 @@ async def test_a_bot_is_flagged(edge: Edge) -> None:
     assert (await edge.last_event()).flags & Flag.BOT
 
 
+async def test_a_page_fetched_ahead_is_flagged(edge: Edge) -> None:
+    assert code(await fire(edge, headers={"Sec-Purpose": "prefetch;prerender"})) == (200, None)
+    assert (await edge.last_event()).flags & Flag.BOT
+
+
 async def test_nothing_of_the_sender_is_stored(edge: Edge) -> None:
     headers = {"User-Agent": "UniqueBrowser/77.1", "Cookie": "session=chocolate"}
     await fire(edge, headers=headers, peer="198.51.100.77")

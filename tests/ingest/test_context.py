@@ -78,3 +78,10 @@ def test_nothing_personal_shows_in_a_context() -> None:
     shown = repr(browser())
     assert "203.0.113.7" not in shown
     assert "Firefox" not in shown
+
+
+def test_what_is_fetched_ahead_is_seen_by_nobody() -> None:
+    assert not browser().bot
+    assert browser(prefetch=True).bot
+    assert browser(prefetch=True).machine
+    assert not context(prefetch=True).bot

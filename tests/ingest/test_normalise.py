@@ -305,3 +305,18 @@ def test_flags_are_plain_numbers_that_the_log_can_store() -> None:
 
 def test_equal_requests_make_equal_submissions() -> None:
     assert take(VIEW) == take(dict(VIEW))
+
+
+@pytest.mark.parametrize(
+    ("event", "door", "kind"),
+    [
+        ({"kind": "lead"}, None, Kind.LEAD),
+        ({"kind": "refund"}, Kind.CONVERSION, Kind.REFUND),
+        ({}, Kind.LEAD, Kind.LEAD),
+        ({"kind": "nothing"}, None, 0),
+        ({"kind": []}, None, 0),
+        ("text", None, 0),
+    ],
+)
+def test_a_refusal_says_the_kind_where_there_is_one(event: Any, door: Any, kind: int) -> None:
+    assert take(event, kind=door).refusals[0].kind == kind

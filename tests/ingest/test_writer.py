@@ -169,7 +169,7 @@ async def test_refusals_are_recorded_beside_the_good_events(
     receipt = await writer.submit(submission(site.id, [], refusals=[refusal]))
     assert receipt == (0, 0, [refusal])
     stored = await rows_of(database.engine, "SELECT * FROM rejection ORDER BY id")
-    assert [tuple(each)[2:] for each in stored] == [(AT, "events", *refusal[1:])] * 2
+    assert [tuple(each)[2:] for each in stored] == [(AT, "events", *refusal[1:-1])] * 2
 
 
 def counted(name: str, **labels: str) -> float:
@@ -181,6 +181,7 @@ async def test_what_happened_is_counted(site: Site, writer: Writer) -> None:
         return [
             counted("events", kind="lead", outcome="accepted"),
             counted("events", kind="lead", outcome="duplicate"),
+            counted("events", kind="lead", outcome="rejected"),
             counted("events", kind="unknown", outcome="rejected"),
             counted("rejections", code="counted_here"),
             REGISTRY.get_sample_value("kompas_batch_events_sum") or 0.0,
@@ -190,9 +191,10 @@ async def test_what_happened_is_counted(site: Site, writer: Writer) -> None:
     before = figures()
     rows = [row(0, 1, kind=20), row(1, 2, kind=20), row(2, 1, kind=20)]
     refusals = [Refusal(position, "counted_here", "", "", "") for position in (-1, 3)]
+    refusals.append(Refusal(4, "counted_here", "", "", "", kind=20))
     await writer.submit(submission(site.id, rows, refusals=refusals))
     gained = [after - figure for after, figure in zip(figures(), before, strict=True)]
-    assert gained == [2, 1, 1, 2, 2, 1]
+    assert gained == [2, 1, 1, 1, 3, 2, 1]
     assert REGISTRY.get_sample_value("kompas_pending_events") == 0
 
 

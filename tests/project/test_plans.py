@@ -89,7 +89,8 @@ async def scans(
 
 def reads_widely(scan: dict[str, Any]) -> bool:
     """Whether it reads facts without being told which."""
-    if scan.get("Relation Name") not in FACT_TABLES or scan["Node Type"] == "Bitmap Heap Scan":
+    what = scan.get("Index Name") or scan.get("Relation Name", "")
+    if what.split("_")[0] not in FACT_TABLES or scan["Node Type"] == "Bitmap Heap Scan":
         return False
     condition = scan.get("Index Cond", "")
     return not any(f"({name} =" in condition or f".{name} =" in condition for name in LOOKUPS)

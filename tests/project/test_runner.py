@@ -20,6 +20,7 @@ from service.domain.dimensions import Dimension
 from service.domain.kinds import Kind
 from service.kit.clock import FixedClock, SystemClock
 from service.project import compact, runner
+from service.project.backlog import lock
 from service.project.rebuild import rebuild
 from service.project.runner import Runner
 from service.store.freshness import wait_until_projected
@@ -132,6 +133,19 @@ async def _until_dry(runner_: Runner, limit_events: int) -> int:
     while projected := await runner_.run_once(limit_events):
         events += projected
     return events
+
+
+async def test_a_site_that_another_runner_works_on_is_left_to_it(
+    engine: AsyncEngine, new_site: NewSite
+) -> None:
+    site, neighbour = await new_site(), await new_site()
+    await append_some(engine, site, 1)
+    others = await append_some(engine, neighbour, 1)
+    async with engine.begin() as another:
+        await lock(another, site.id)
+        runner_ = Runner(engine, SystemClock())
+        assert [await runner_.run_once() for _ in range(2)] == [2, 0]
+    await check_rollups(engine, neighbour, recount(others))
 
 
 async def test_a_chunk_is_a_batch_at_least_and_ends_at_its_limit(
@@ -437,8 +451,7 @@ async def test_compaction_waits_for_nobody(engine: AsyncEngine, new_site: NewSit
     await append_some(engine, site, 2)
     await _until_dry(Runner(engine, SystemClock()), 1)
     (step, *_) = await compact.steps(engine, site.id, None, datetime(2100, 1, 1, tzinfo=UTC))
-    async with engine.begin() as connection:
-        await runner.take(connection, [], 1, lambda _: 1)
-        await compact.lock(connection, site.id)
+    async with engine.begin() as another:
+        await lock(another, site.id)
         assert not await compact.try_merge(engine, step)
     assert await compact.try_merge(engine, step)

