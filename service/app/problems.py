@@ -19,7 +19,7 @@ from service.errors import KompasError, NotFoundError, RequestError, RetryableEr
 from service.kit.http import MethodNotAllowedError, problem
 from service.kit.log import get_logger
 from service.kit.payload import refusal
-from service.project.setbacks import describe, is_environmental
+from service.store.failures import describe, is_environmental
 
 log = get_logger(__name__)
 

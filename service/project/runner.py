@@ -29,8 +29,9 @@ from service.project.backlog import (
 )
 from service.project.compact import Gains, Step, steps, try_merge
 from service.project.projections import PROJECTIONS, Booked, Projection, apply
-from service.project.setbacks import Setbacks, describe, is_environmental, rest
+from service.project.setbacks import Setbacks, rest
 from service.store.engine import writing
+from service.store.failures import describe, is_environmental
 
 POLL_SECONDS = 0.2
 """How soon another process's commit is seen; this one's own commits wake the runner."""

@@ -10,37 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import asyncpg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-
 from service.project.backlog import LIMIT_BATCHES
 
 ATTEMPTS = 3
 FIRST_REST = 0.2
 LONGEST_REST = 5.0
-
-# SQLSTATE classes: connection, rollback (deadlock), resources, object state, operator
-# intervention, system; and XX, which a stopped Citus worker answers.
-_ENVIRONMENT = ("08", "40", "53", "55", "57", "58", "XX")
-
-
-def _origin(error: Exception) -> BaseException:
-    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-
-
-def is_environmental(error: Exception) -> bool:
-    """Whether the database was away, busy or full: no batch is to blame, and it will pass."""
-    state = getattr(_origin(error), "sqlstate", None)
-    if state is not None:
-        return str(state)[:2] in _ENVIRONMENT
-    return isinstance(error, OSError | PoolTimeoutError | DBAPIError | asyncpg.InterfaceError)
-
-
-def describe(error: Exception) -> str:
-    """Class and SQLSTATE: a message of the database may quote what somebody sent."""
-    origin = _origin(error)
-    return f"{type(origin.__cause__ or origin).__name__} {getattr(origin, 'sqlstate', '')}".strip()
 
 
 @dataclass(slots=True)

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 # SQLSTATE classes: cardinality, data exception, integrity constraint, program limit (a document
 # that is nested too deeply). Everything else that a server reports is about its own state.
 _DATA = ("21", "22", "23", "54")
+
+# Connection, rollback (deadlock), resources, object state, operator intervention, system; and XX,
+# which a stopped Citus worker answers.
+_ENVIRONMENT = ("08", "40", "53", "55", "57", "58", "XX")
+
+
+def _origin(error: BaseException) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def is_environmental(error: BaseException) -> bool:
+    """Whether the database was away, busy or full: nothing that was sent is to blame."""
+    state = getattr(_origin(error), "sqlstate", None)
+    if state is not None:
+        return str(state)[:2] in _ENVIRONMENT
+    return isinstance(error, OSError | PoolTimeoutError | DBAPIError | asyncpg.InterfaceError)
 
 
 def is_data_error(error: Exception) -> bool:
@@ -24,6 +41,6 @@ def is_data_error(error: Exception) -> bool:
 
 def describe(error: BaseException) -> str:
     """Class and SQLSTATE: a message of the database may quote what somebody sent."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig.__cause__ or error.orig
-    return f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".strip()
+    origin = _origin(error)
+    state = getattr(origin, "sqlstate", None) or ""
+    return f"{type(origin.__cause__ or origin).__name__} {state}".strip()

@@ -1,60 +1,9 @@
-"""Failures: whose fault they are, what is tried next, and what may be told of them."""
+"""What a runner remembers of failures: what is tried next, and when."""
 
 from __future__ import annotations
 
-import asyncpg
-import pytest
-from sqlalchemy.exc import DBAPIError, InterfaceError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-
 from service.project.backlog import LIMIT_BATCHES
-from service.project.setbacks import (
-    ATTEMPTS,
-    LONGEST_REST,
-    Setbacks,
-    describe,
-    is_environmental,
-    rest,
-)
-
-PASSING = (
-    asyncpg.AdminShutdownError("terminating connection"),
-    asyncpg.ConnectionDoesNotExistError("connection was closed"),
-    asyncpg.DeadlockDetectedError("deadlock"),
-    asyncpg.DiskFullError("no space"),
-    asyncpg.LockNotAvailableError("lock timeout"),
-    asyncpg.QueryCanceledError("statement timeout"),
-    asyncpg.InternalServerError("a worker is away"),
-    asyncpg.InterfaceError("connection is closed"),
-    ConnectionRefusedError(),
-    TimeoutError(),
-    PoolTimeoutError(),
-    InterfaceError("SELECT", {}, Exception("gone")),
-)
-LASTING = (
-    asyncpg.InvalidTextRepresentationError("no uuid"),
-    asyncpg.NumericValueOutOfRangeError("bigint out of range"),
-    asyncpg.UndefinedTableError("no such table"),
-    ValueError(),
-)
-
-
-@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
-def test_what_will_pass(error: Exception) -> None:
-    assert is_environmental(error)
-    if isinstance(error, asyncpg.PostgresError):
-        assert is_environmental(DBAPIError("SELECT", {}, error))
-
-
-@pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
-def test_what_will_not(error: Exception) -> None:
-    assert not is_environmental(error)
-
-
-def test_a_description_quotes_nobody() -> None:
-    error = asyncpg.InvalidTextRepresentationError("invalid input: 'jane@shop.example'")
-    assert describe(error) == "InvalidTextRepresentationError 22P02"
-    assert "jane" not in describe(DBAPIError("SELECT 'jane'", {"name": "jane"}, error))
+from service.project.setbacks import ATTEMPTS, LONGEST_REST, Setbacks, rest
 
 
 def test_a_chunk_is_halved_until_one_batch_is_left_which_is_parked_in_the_end() -> None:
