@@ -19,7 +19,7 @@ from service.ingest.context import Context
 from service.ingest.dimensions import Values
 from service.ingest.kinds import DOORS, KINDS, KindRules
 from service.ingest.refusals import RefusalCode as Code
-from service.ingest.refusals import RefusedError, clip, nearest, payload_of, pointer
+from service.ingest.refusals import RefusedError, clip, hint, payload_of, pointer
 from service.kit import json
 from service.kit.json import JsonError
 
@@ -107,7 +107,7 @@ def _rules_for(value: Any, context: Context) -> KindRules:
         raise RefusedError(Code.WRONG_TYPE, "must be a text", "kind")
     rules = _BY_LABEL.get(label)
     if rules is None:
-        meant = nearest(label[:64], tuple(_BY_LABEL))
+        meant = hint(label[:64], tuple(_BY_LABEL))
         raise RefusedError(
             Code.UNKNOWN_KIND, f"must be a kind of event that exists.{meant}", "kind"
         )
@@ -127,7 +127,7 @@ def _parsed(event: dict[str, Any], rules: KindRules, context: Context) -> dict[s
             continue
         parse = parsers.get(name)
         if parse is None:
-            meant = nearest(name[:64], tuple(parsers))
+            meant = hint(name[:64], tuple(parsers))
             message = f"is no field of a `{rules.kind.label}`.{meant}"
             raise RefusedError(Code.UNKNOWN_FIELD, message, name)
         try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 from service.kit import json
+from service.kit.nearest import nearest
 
 PAYLOAD_BYTES = 8192
 
@@ -62,9 +62,9 @@ class RefusedError(Exception):
 
 
 @lru_cache(maxsize=256)
-def nearest(word: str, words: tuple[str, ...]) -> str:
+def hint(word: str, words: tuple[str, ...]) -> str:
     """' Did you mean …?' for the closest of `words`, or nothing."""
-    found = get_close_matches(word[:64].lower(), words, n=1, cutoff=0.6)
+    found = nearest(word, words, limit=1)
     return f" Did you mean `{found[0]}`?" if found else ""
 
 

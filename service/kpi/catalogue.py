@@ -9,8 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from service.errors import NotFoundError, StartupError
+from service.kit.nearest import nearest
 from service.kpi.definition import Entry, Kpi, build
-from service.kpi.nearest import nearest
 from service.kpi.rules import problems_of
 
 FOLDER = Path(__file__).parent / "catalogue"

@@ -9,6 +9,7 @@ from typing import Any
 
 from service.domain.measures import MEASURE_BY_LABEL
 from service.errors import InvalidError
+from service.kit.nearest import nearest
 from service.kpi.formula import (
     QUANTITY_BY_LABEL,
     Additivity,
@@ -21,7 +22,6 @@ from service.kpi.formula import (
     Term,
     Unit,
 )
-from service.kpi.nearest import nearest
 
 LANGUAGES = ("en", "da")
 UNNAMED = ""

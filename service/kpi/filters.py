@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from service.domain.dimensions import DIMENSIONS
 from service.errors import InvalidError
 from service.kit.json import clean
-from service.kpi.nearest import nearest
+from service.kit.nearest import nearest
 
 MOST_CONDITIONS = 50
 

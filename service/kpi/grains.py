@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from service.errors import InvalidError
-from service.kpi.nearest import nearest
+from service.kit.nearest import nearest
 from service.kpi.windows import Unit, Window, add_units, floor
 from service.kpi.zones import midnight
 

@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 from service.domain.access import Site
 from service.errors import InvalidError
+from service.kit.nearest import nearest
 from service.kpi.catalogue import Catalogue
 from service.kpi.definition import Kpi
 from service.kpi.filters import Filters, check_dimension, parse
 from service.kpi.formula import Formula, TermKey
 from service.kpi.grains import bounds
-from service.kpi.nearest import nearest
 from service.kpi.query import KpiQuery
 from service.kpi.windows import Window, compared, resolve
 from service.kpi.zones import zone

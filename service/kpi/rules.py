@@ -16,6 +16,7 @@ from typing import Any
 
 from service.domain.dimensions import DIMENSIONS
 from service.domain.measures import MEASURE_BY_LABEL
+from service.kit.nearest import nearest
 from service.kpi.definition import LANGUAGES, Entry, Kpi, build
 from service.kpi.formula import (
     QUANTITY_BY_LABEL,
@@ -30,7 +31,6 @@ from service.kpi.formula import (
     is_money,
     money_side,
 )
-from service.kpi.nearest import nearest
 from service.kpi.windows import PRESETS
 
 Problems = Iterator[str]

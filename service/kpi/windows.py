@@ -10,7 +10,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from service.errors import InvalidError
-from service.kpi.nearest import nearest
+from service.kit.nearest import nearest
 from service.kpi.zones import midnight, to_utc, zone
 
 _MICROSECOND = timedelta(microseconds=1)

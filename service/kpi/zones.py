@@ -7,7 +7,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from service.errors import InvalidError
-from service.kpi.nearest import nearest
+from service.kit.nearest import nearest
 
 _DAY = timedelta(days=1)
 

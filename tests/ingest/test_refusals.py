@@ -13,7 +13,7 @@ from service.ingest.refusals import (
     PAYLOAD_BYTES,
     RefusalCode,
     clip,
-    nearest,
+    hint,
     payload_of,
     pointer,
 )
@@ -261,6 +261,6 @@ def test_pointers_are_those_of_rfc_6901() -> None:
 
 def test_the_nearest_word() -> None:
     words = ("page_view", "lead")
-    assert nearest("PageView", words) == " Did you mean `page_view`?"
-    assert nearest("xyz", words) == ""
-    assert nearest("lead" + "x" * 100_000, words) == ""
+    assert hint("PageView", words) == " Did you mean `page_view`?"
+    assert hint("xyz", words) == ""
+    assert hint("lead" + "x" * 100_000, words) == ""

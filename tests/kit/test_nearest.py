@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.kpi.nearest import nearest
+from service.kit.nearest import nearest
 
 KPIS = ["roas", "romi", "cpa", "cpc", "orders", "new_customers", "new_customer_rate", "nps", "enps"]
 
