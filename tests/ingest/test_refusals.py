@@ -263,4 +263,4 @@ def test_the_nearest_word() -> None:
     words = ("page_view", "lead")
     assert hint("PageView", words) == " Did you mean `page_view`?"
     assert hint("xyz", words) == ""
-    assert hint("lead" + "x" * 100_000, words) == ""
+    assert hint("x" * 100_000, words) == ""
