@@ -1,6 +1,6 @@
 """Compaction: rollup rows with the same key become one. A reader sums, so no answer changes.
 
-Only keys with several rows, or with a sum of zero, are rewritten. Each step is one transaction
+Only keys with several rows are rewritten; those that sum to zero go. Each step is one transaction
 under the site's lock and covers one day of the quarter tier or one month of the day tier, so the
 projection is never held up for long.
 """
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from service.domain.measures import Measure
 from service.project.backlog import lock, try_lock
 from service.project.projections import Booked
+from service.project.rollups import LARGEST
 from service.store.engine import reading, writing
 
 GAINED_ROWS = 2_000
@@ -39,7 +40,7 @@ _MERGE = """
         SELECT bucket, dim_id, measure, currency, sum(value)::bigint AS value, count(*) AS rows
         FROM {tier} WHERE {within}
         GROUP BY bucket, dim_id, measure, currency
-        HAVING (count(*) > 1 OR sum(value) = 0) AND abs(sum(value)) < 9e18
+        HAVING count(*) > 1 AND abs(sum(value)) < {largest}
     ),
     gone AS (
         DELETE FROM {tier} AS r USING crowded AS c
@@ -54,7 +55,9 @@ _MERGE = """
         FROM crowded WHERE value <> 0
     )
     SELECT coalesce(sum(rows) - count(*) FILTER (WHERE value <> 0), 0)::bigint FROM crowded"""
-_MERGES = {tier: text(_MERGE.format(tier=tier, within=_WITHIN)) for tier, _ in _TIERS}
+_MERGES = {
+    tier: text(_MERGE.format(tier=tier, within=_WITHIN, largest=LARGEST)) for tier, _ in _TIERS
+}
 
 _SPAN = {
     tier: text(f"SELECT min(bucket), max(bucket) FROM {tier} WHERE {_WITHIN}") for tier, _ in _TIERS

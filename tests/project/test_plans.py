@@ -4,7 +4,7 @@ whether its statistics are of now, of yesterday or none at all.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,14 +18,16 @@ from service.project.projections import PROJECTIONS, parameters_of
 from service.store.contributions import FACTS, edge_contributions
 
 NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
-FACT_TABLES = frozenset({"visit", "message", "lead", "conversion", "statement"})
+FACT_TABLES = ("visit", "message", "lead", "conversion", "statement")
+TABLES = ("event", *FACT_TABLES)
 LOOKUPS = ("visitor", "message", "lead", '"order"', "customer", "key")
 """Columns that a fact is looked up by; the site and a time are not enough."""
 
 # A past of big batches, then a chunk of small ones with one late event, which widens its span.
 _PAST = text("""
     INSERT INTO event SELECT :site_id, 1000 + n / 1000, timestamptz '2026-04-01+00' + n * interval
-        '2 minutes', 1 + n % 4000, 0, n % 1000, 1, 0, '{}' FROM generate_series(0, 24999) AS n""")
+        '2 minutes', 1 + n % 4000, 0, n % 1000, (ARRAY[1, 1, 30, 20, 10, 50])[1 + n % 6], 0, '{}'
+    FROM generate_series(0, 24999) AS n""")
 _SMALL_BATCHES = text("""
     INSERT INTO batch (id, site_id, token, received_at, events, first_at, last_at)
     OVERRIDING SYSTEM VALUE
@@ -68,12 +70,15 @@ async def past(
         await connection.rollback()
 
 
-async def analyze(connection: AsyncConnection) -> None:
-    for table in ("event", *FACT_TABLES):
+async def analyze(connection: AsyncConnection, tables: Iterable[str]) -> None:
+    for table in tables:
         await connection.execute(text(f"ANALYZE {table}"))
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    # Which visits are gone is joined, not looked up: they are few, or a scan is cheaper.
+    if plan.get("Operation") == "Delete":
+        return
     yield plan
     for child in plan.get("Plans", ()):
         yield from nodes(child)
@@ -96,23 +101,25 @@ def reads_widely(scan: dict[str, Any]) -> bool:
     return not any(f"({name} =" in condition or f".{name} =" in condition for name in LOOKUPS)
 
 
-@pytest.mark.parametrize("state", ["unknown", "past", "known"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("tables", [(), ("event",), TABLES], ids=["none", "log", "all"])
 async def test_projections_look_up_what_they_touch(
-    past: tuple[AsyncConnection, Site], state: str
+    past: tuple[AsyncConnection, Site], tables: tuple[str, ...], when: str
 ) -> None:
+    """With statistics of these tables from before or after the new rows came in."""
     connection, site = past
-    if state == "past":
-        await analyze(connection)
+    if when == "before":
+        await analyze(connection, tables)
     await connection.execute(_SMALL, {"site_id": site.id})
-    if state == "known":
-        await analyze(connection)
+    if when == "after":
+        await analyze(connection, tables)
     chunk = await waiting(connection, site.id)
     assert chunk is not None
+    # A planner that thinks little of lookups, as one does that expects too many, has no choice.
+    await connection.execute(text("SET LOCAL enable_nestloop = off"))
     for projection in PROJECTIONS:
         found = await scans(connection, projection.statement.text, parameters_of(chunk))
-        wide = [scan for scan in found if reads_widely(scan)]
-        # Which visits are gone is joined, not looked up; that is few rows, or cheap.
-        assert [scan for scan in wide if scan.get("Alias") != "v_1"] == [], projection.name
+        assert [scan for scan in found if reads_widely(scan)] == [], projection.name
         log = [scan for scan in found if scan.get("Relation Name", "").startswith("event_")]
         assert log
         assert [scan for scan in log if scan["Node Type"] == "Seq Scan"] == [], projection.name
@@ -120,7 +127,7 @@ async def test_projections_look_up_what_they_touch(
 
 async def test_edges_read_their_quarter_hour_only(past: tuple[AsyncConnection, Site]) -> None:
     connection, site = past
-    await analyze(connection)
+    await analyze(connection, TABLES)
     parameters = {"site_id": site.id, "lo": NOON, "hi": NOON.replace(minute=7)}
     for fact in FACTS:
         found = await scans(connection, edge_contributions(fact), parameters)

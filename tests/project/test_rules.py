@@ -199,6 +199,11 @@ CASES = [
         {"leads@google": {60: 1}, "leads_identified@google": 1},
     ),
     Case(
+        "a late visit takes the credit of a lead",
+        [[lead(after(hours=1), visitor=1)], [view(NOON, GOOGLE)]],
+        {"leads@google": {60: 1}, "leads@": 0},
+    ),
+    Case(
         "a message is delivered when nobody says that it bounced",
         [
             [mail(Kind.EMAIL_SENT, NOON)],

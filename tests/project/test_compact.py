@@ -1,0 +1,79 @@
+"""Compaction changes no answer, whatever the rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.domain.access import Site
+from service.project.compact import compact
+from service.project.rollups import LARGEST
+from service.store.engine import reading, writing
+
+NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+HUGE = int(LARGEST)
+
+Key = tuple[datetime, int, int, str]
+A: Key = (NOON, 1, 41, "DKK")
+ROWS: tuple[tuple[Key, list[int], list[int]], ...] = (
+    (A, [1, 2, 3], [6]),
+    ((NOON, 1, 41, "EUR"), [7], [7]),
+    ((NOON, 1, 42, "DKK"), [8], [8]),
+    ((NOON, 2, 41, "DKK"), [9], [9]),
+    ((NOON + timedelta(minutes=15), 1, 41, "DKK"), [10], [10]),
+    ((NOON, 3, 41, "DKK"), [5, -2, -3], []),
+    ((NOON, 4, 41, "DKK"), [HUGE, HUGE], [HUGE, HUGE]),
+    ((NOON - 40 * DAY, 1, 41, "DKK"), [1, 1], [2]),
+    ((NOON + 40 * DAY, 1, 41, "DKK"), [1, 1], [2]),
+)
+"""A key, its rows, and its rows after compaction."""
+
+
+@pytest.mark.parametrize("tier", ["rollup_quarter", "rollup_day"])
+async def test_rows_with_one_key_become_one(
+    engine: AsyncEngine, new_site: Callable[..., Awaitable[Site]], tier: str
+) -> None:
+    site, neighbour = await new_site(), await new_site()
+    for each in (site, neighbour):
+        await put(engine, each, tier, {key: before for key, before, _ in ROWS})
+    saved = await compact(engine, site.id, NOON + 100 * DAY)
+    assert saved == sum(len(before) - len(after) for _, before, after in ROWS)
+    assert await rows(engine, site, tier) == {key: after for key, _, after in ROWS if after}
+    assert await rows(engine, neighbour, tier) == {key: sorted(before) for key, before, _ in ROWS}
+
+
+async def test_only_buckets_that_have_begun_are_compacted(
+    engine: AsyncEngine, new_site: Callable[..., Awaitable[Site]]
+) -> None:
+    site = await new_site()
+    await put(engine, site, "rollup_quarter", {A: [1, 2]})
+    assert await compact(engine, site.id, NOON) == 0
+    assert await compact(engine, site.id, NOON + DAY, since=NOON + 4 * DAY) == 0
+    assert await compact(engine, site.id, NOON + DAY, since=NOON) == 1
+
+
+async def put(engine: AsyncEngine, site: Site, tier: str, rows: dict[Key, list[int]]) -> None:
+    insert = text(
+        f"INSERT INTO {tier} (site_id, bucket, dim_id, measure, currency, value)"
+        " VALUES (:site_id, :bucket, :dim_id, :measure, :currency, :value)"
+    )
+    names = ("bucket", "dim_id", "measure", "currency")
+    async with writing(engine) as connection:
+        for key, values in rows.items():
+            fixed = {"site_id": site.id, **dict(zip(names, key, strict=True))}
+            await connection.execute(insert, [{**fixed, "value": value} for value in values])
+
+
+async def rows(engine: AsyncEngine, site: Site, tier: str) -> dict[Key, list[int]]:
+    query = text(
+        "SELECT bucket, dim_id, measure, currency, array_agg(value ORDER BY value)"
+        f" FROM {tier} WHERE site_id = :site_id GROUP BY 1, 2, 3, 4"
+    )
+    async with reading(engine) as connection:
+        found = await connection.execute(query, {"site_id": site.id})
+        return {(at, dim, measure, currency): v for at, dim, measure, currency, v in found}
