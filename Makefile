@@ -45,7 +45,7 @@ clean:
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Kompas needs Python 3.11 or newer (python3 on PATH)." >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is missing; on Debian: apt-get install python3-venv." >&2; exit 1; }
 
 $(VENV)/.runtime: $(BIN)/python constraints.txt pyproject.toml
 	@$(INSTALL) --require-hashes -r constraints.txt

@@ -39,7 +39,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def default_data_dir() -> Path:
-    """Where Kompas keeps its database and spool when nobody says otherwise."""
+    """Where Kompas keeps its database when nobody says otherwise."""
     if os.geteuid() == 0:
         return Path("/var/lib/kompas")
     if sys.platform == "darwin":
@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        description="Folder for the embedded database and the spool.",
+        description="Folder for the embedded database.",
         json_schema_extra=_must_be("the path of a folder"),
     )
     host: str = Field(
@@ -206,7 +206,10 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError as error:  # a home directory that nobody knows
+            raise ValueError("not a folder") from error
 
     @field_validator("bootstrap_admin_key")
     @classmethod

@@ -67,7 +67,7 @@ PROJECTION_SECONDS = Histogram(
 )
 PROJECTION_LAG = Gauge(
     "kompas_projection_lag_seconds",
-    "Seconds from receipt to projection of the oldest batch projected last; 0 when none waits.",
+    "Seconds since the receipt of the oldest batch that waits for projection; 0 when none waits.",
     registry=REGISTRY,
 )
 PROJECTION_FAILURES = Counter(

@@ -21,7 +21,7 @@ from service.store.retention import forget_keys
 
 RESTART_SECONDS = 5.0
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Worker:
             try:
                 await chore.do()
             except Exception:
-                log.exception("chore_failed", chore=chore.name)
+                _log.exception("chore_failed", chore=chore.name)
             await asyncio.sleep(chore.every_seconds)
 
     async def _make_months(self) -> None:
@@ -101,5 +101,5 @@ async def _kept_running(worker: Worker, restart_seconds: float) -> None:
         try:
             await worker.run()
         except Exception:
-            log.exception("worker_failed", restart_seconds=restart_seconds)
+            _log.exception("worker_failed", restart_seconds=restart_seconds)
         await asyncio.sleep(restart_seconds)

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service import telemetry
 from service.admin.admission import Admission
 from service.admin.fx import FxDoors
 from service.admin.keys import KeyDoors
@@ -45,6 +46,7 @@ from service.publish.metrics import KpiExposition, MetricsDoor
 from service.settings import Settings
 from service.store.access import KeyStore
 from service.store.engine import reading
+from service.store.freshness import oldest_waiting
 from service.store.secrets import Vault
 from service.store.tables import kpi_snapshot
 
@@ -85,6 +87,9 @@ class Parts:
         return self.intake.tokens.site_secret(slug)
 
     async def _snapshot_stamp(self) -> object:
+        oldest = await oldest_waiting(self.engine)
+        waited = 0.0 if oldest is None else (self.clock.now() - oldest).total_seconds()
+        telemetry.PROJECTION_LAG.set(max(0.0, waited))
         newest = select(func.count(), func.max(kpi_snapshot.c.taken_at)).select_from(kpi_snapshot)
         async with reading(self.engine) as connection:
             return tuple((await connection.execute(newest)).one())

@@ -9,10 +9,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from service.app.problems import RETRY_SECONDS
 from service.errors import RetryableError
 from service.kit.http import json_response
-
-RETRY_SECONDS = 2
 
 CanWrite = Callable[[], Awaitable[bool]]
 

@@ -15,7 +15,7 @@ from service import telemetry
 from service.kit.clock import Clock
 from service.kit.log import get_logger, request_context
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 levels = logging.getLogger(__name__)
 
 REQUEST_ID = b"x-request-id"
@@ -92,4 +92,4 @@ class Observe:
         self._timers[route].observe(seconds)
         if levels.isEnabledFor(logging.INFO):
             milliseconds = round(seconds * 1000, 1)
-            log.info("request", method=method, route=route, status=status, ms=milliseconds)
+            _log.info("request", method=method, route=route, status=status, ms=milliseconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 
 import asyncpg
@@ -17,11 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.app.observe import template
 from service.errors import KompasError, NotFoundError, RequestError, RetryableError
 from service.kit.http import MethodNotAllowedError, problem
-from service.kit.log import get_logger
+from service.kit.log import frames_of, get_logger
 from service.kit.payload import refusal
 from service.store.failures import describe, is_environmental
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 DATABASE_ERRORS = (
     OSError,
@@ -31,7 +30,6 @@ DATABASE_ERRORS = (
     asyncpg.InterfaceError,
 )
 RETRY_SECONDS = 2
-FRAMES = 8
 
 Methods = Mapping[str, str]
 """The methods of each route template, as the header Allow lists them."""
@@ -62,12 +60,9 @@ def as_kompas_error(error: Exception, allow: str) -> KompasError:
     if isinstance(error, RequestValidationError):
         return _validation(error)
     if isinstance(error, DATABASE_ERRORS) and is_environmental(error):
-        log.warning("database_away", error=describe(error))
+        _log.warning("database_away", error=describe(error))
         return RetryableError("The database does not answer; try again.", retry_after=RETRY_SECONDS)
-    # Only where it happened: the message of an exception may quote what somebody sent.
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
-    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    log.error("request_failed", error=describe(error), where=where)
+    _log.error("request_failed", error=describe(error), where=frames_of(error))
     return KompasError("Something went wrong here; the log has more under this request's id.")
 
 

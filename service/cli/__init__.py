@@ -39,3 +39,9 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        from service.store.failures import describe
+
+        # One sentence here, too: what a database quotes may be keys or people.
+        sys.stderr.write(f"kompas: This failed unexpectedly: {describe(error)}.\n")
+        sys.exit(1)

@@ -11,10 +11,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.errors import StartupError
+from service.kit.log import get_logger
 from service.settings import Settings
 from service.store.embedded import EmbeddedPostgres
 from service.store.engine import OLDEST_SERVER, make_engine
 from service.store.migrate import check, migrate
+
+WATCH_SECONDS = 1.0
+
+_log = get_logger(__name__)
 
 
 @asynccontextmanager
@@ -33,11 +38,29 @@ async def database_url(settings: Settings, *, own: bool) -> AsyncIterator[str]:
         yield running
         return
     starting = asyncio.create_task(asyncio.to_thread(server.start))
+    watching = None
     try:
-        yield await asyncio.shield(starting)
+        url = await asyncio.shield(starting)
+        watching = asyncio.create_task(_bring_back(server))
+        yield url
     finally:
+        if watching is not None:
+            watching.cancel()
         await asyncio.to_thread(server.stop)
         await asyncio.gather(starting, return_exceptions=True)
+
+
+async def _bring_back(server: EmbeddedPostgres) -> None:
+    """Start a server again that died beside us, as one does when memory runs out."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        if await asyncio.to_thread(server.is_running):
+            continue
+        _log.error("embedded_postgres_died")
+        try:
+            await asyncio.to_thread(server.start)
+        except StartupError as error:
+            _log.error("embedded_postgres_not_started", error=str(error))
 
 
 @asynccontextmanager

@@ -152,6 +152,45 @@ def _batches(events: Iterator[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
+def _events_of(file: Path, kind: str, columns: Columns, delimiter: str) -> Iterator[Any]:
+    """As `read_events`; StartupError when the file cannot be read."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            yield from read_events(text, kind, columns, delimiter)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StartupError(f"Cannot read {file}: {error}.") from None
+
+
+def _check(kind: str, url: str, key: str, delimiter: str) -> None:
+    """StartupError for the first option that cannot be right."""
+    if kind not in DOORS:
+        raise StartupError(f"Unknown kind '{kind}'; one of: {', '.join(sorted(DOORS))}.")
+    if not key:
+        raise StartupError("A key is needed: --key sk_… or the environment variable KOMPAS_KEY.")
+    if not url.startswith(("http://", "https://")):
+        raise StartupError(f"--url takes an http or https address, not '{url}'.")
+    if len(delimiter) != 1:
+        raise StartupError("--delimiter takes one character, for example --delimiter ';'.")
+
+
+def _note(answer: Mapping[str, Any], counts: Counter[str]) -> None:
+    """Add a batch's answer to the counts, and print its refusals by their rows in the file."""
+    for refusal in answer["rejected"]:
+        row = counts["rows"] + refusal["index"] + 1
+        typer.echo(f"row {row}: {refusal['code']}: {refusal['message']}", err=True)
+    counts["accepted"] += answer["accepted"]
+    counts["duplicates"] += answer["duplicates"]
+    counts["rejected"] += len(answer["rejected"])
+
+
+def _summarise(counts: Counter[str]) -> None:
+    """Print the sums; a refused row makes the command fail."""
+    said = (f"{counts[name]} {name}" for name in ("accepted", "duplicates", "rejected"))
+    typer.echo(", ".join(said))
+    if counts["rejected"]:
+        raise typer.Exit(1)
+
+
 def import_file(  # noqa: PLR0917 - the library hands options in by name
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted(DOORS))}.")],
     file: Annotated[Path, typer.Argument(help="A CSV file with a header line.")],
@@ -172,29 +211,11 @@ def import_file(  # noqa: PLR0917 - the library hands options in by name
     kompas import ad-spend ads.csv --map date=Day --map cost=Spend --map campaign=Campaign
     --set source=google --set currency=DKK
     """
-    if kind not in DOORS:
-        raise StartupError(f"Unknown kind '{kind}'; one of: {', '.join(sorted(DOORS))}.")
-    if not key:
-        raise StartupError("A key is needed: --key sk_… or the environment variable KOMPAS_KEY.")
-    if not url.startswith(("http://", "https://")):
-        raise StartupError(f"--url takes an http or https address, not '{url}'.")
-    if len(delimiter) != 1:
-        raise StartupError("--delimiter takes one character, for example --delimiter ';'.")
+    _check(kind, url, key, delimiter)
     columns = Columns(_pairs(mapping or [], "map"), _pairs(fixed or [], "set"))
-    accepted = duplicates = rejected = line = 0
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            for batch in _batches(read_events(text, kind, columns, delimiter)):
-                answer = _send(url.rstrip("/") + DOORS[kind], key, batch)
-                accepted += answer["accepted"]
-                duplicates += answer["duplicates"]
-                for refusal in answer["rejected"]:
-                    row = line + refusal["index"] + 1
-                    typer.echo(f"row {row}: {refusal['code']}: {refusal['message']}", err=True)
-                rejected += len(answer["rejected"])
-                line += len(batch)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise StartupError(f"Cannot read {file}: {error}.") from None
-    typer.echo(f"{accepted} accepted, {duplicates} duplicates, {rejected} rejected")
-    if rejected:
-        raise typer.Exit(1)
+    door = url.rstrip("/") + DOORS[kind]
+    counts: Counter[str] = Counter()
+    for batch in _batches(_events_of(file, kind, columns, delimiter)):
+        _note(_send(door, key, batch), counts)
+        counts["rows"] += len(batch)
+    _summarise(counts)

@@ -21,8 +21,12 @@ key = typer.Typer(help="The keys that open Kompas.", no_args_is_help=True)
 def site_create(
     slug: Annotated[str, typer.Argument(help="Short name used in keys and queries.")],
     name: Annotated[str, typer.Option(help="Name for people; the slug if left out.")] = "",
-    timezone: Annotated[str, typer.Option(help="IANA zone of its days.")] = "Europe/Copenhagen",
-    currency: Annotated[str, typer.Option(help="Reporting currency.")] = "DKK",
+    timezone: Annotated[
+        str | None, typer.Option(help="IANA zone of its days; KOMPAS_DEFAULT_TIMEZONE if left out.")
+    ] = None,
+    currency: Annotated[
+        str | None, typer.Option(help="Reporting currency; KOMPAS_DEFAULT_CURRENCY if left out.")
+    ] = None,
 ) -> None:
     """Make a site."""
     from service.cli.database import ready_engine
@@ -31,10 +35,12 @@ def site_create(
 
     if not re.fullmatch(SLUG, slug):
         raise StartupError(f"'{slug}' must be 1 to 63 small letters, digits and hyphens.")
-    where, money = zone(timezone, "timezone").key, check_currency(currency, "currency")
+    settings = load_settings()
+    where = zone(timezone or settings.default_timezone, "timezone").key
+    money = check_currency(currency or settings.default_currency, "currency")
 
     async def run() -> None:
-        async with ready_engine(load_settings()) as engine:
+        async with ready_engine(settings) as engine:
             made = await create_site(engine, slug, name or slug, where, money)
         typer.echo(f"site {made.slug}: {made.timezone}, {made.currency}")
 

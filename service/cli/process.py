@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from service.app import running
 from service.cli.database import ready_engine
-from service.cli.welcome import welcome
+from service.cli.welcome import address_of, introduction
 from service.kit.clock import SystemClock
 from service.settings import Settings
 from service.store.access import bootstrap
@@ -28,12 +28,12 @@ KEEP_ALIVE_SECONDS = 20
 
 
 def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
-    """Run on uvloop until the work ends, or SIGINT or SIGTERM cancels it; both end with 0."""
+    """Run on uvloop until the work ends, or a signal to stop cancels it; both end with 0."""
 
     async def supervised() -> None:
         task = asyncio.current_task()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: task and task.cancel())
         with suppress(asyncio.CancelledError):
             await work
@@ -99,6 +99,7 @@ def run_service(settings: Settings, listener: socket.socket) -> None:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     clock = SystemClock()
+    url = settings.public_url or address_of(listener)
     async with ready_engine(settings, own=True) as engine:
         admin_key = settings.bootstrap_admin_key
         first = await bootstrap(
@@ -107,9 +108,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             settings.default_currency,
             admin_key.get_secret_value() if admin_key else None,
         )
+        if first is not None:
+            typer.echo(introduction(first, url))
         async with running(engine, settings, clock) as app:
-            host, port = listener.getsockname()[:2]
-            typer.echo(welcome(first, settings.public_url or f"http://{host}:{port}"))
+            typer.echo(f"Kompas is ready on {url}")
             calm_collector()
             await listen(app, listener)
 

@@ -10,7 +10,7 @@ import typer
 
 from service.errors import StartupError
 from service.kit.log import configure_logging
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 
 BACKLOG = 2048
 
@@ -32,6 +32,12 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _needs_a_shared_database(settings: Settings, command: str) -> None:
+    # The embedded one belongs to a single process, and what nobody projects is never counted.
+    if settings.database_url is None:
+        raise StartupError(f"`kompas {command}` needs KOMPAS_DATABASE_URL.")
+
+
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
@@ -44,6 +50,8 @@ def serve(
     given = {"host": host, "port": port, "worker": worker}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     configure_logging(settings.log_level, settings.log_format)
+    if not settings.worker:
+        _needs_a_shared_database(settings, "serve --no-worker")
     listener = bind(settings.host, settings.port)
     from service.cli.process import run_service
 
@@ -53,6 +61,7 @@ def serve(
 def worker() -> None:
     """Run only the background tasks, for the database of KOMPAS_DATABASE_URL."""
     settings = load_settings()
+    _needs_a_shared_database(settings, "worker")
     configure_logging(settings.log_level, settings.log_format)
 
     from service.cli.process import run_worker

@@ -1,14 +1,14 @@
-"""What `kompas serve` prints when it is ready."""
+"""What `kompas serve` prints at the first start: the keys, a pixel tag, a first question."""
 
 # ruff: noqa: E501 - lines that are copied and pasted must not be broken
 
 from __future__ import annotations
 
+import socket
+
 from service.store.access import FirstStart
 
 _FIRST = """\
-Kompas is ready on {url}
-
 The site 'default' is new. Its keys are shown this once; only their hashes are kept.
   public key (websites, write only)    {public}
   secret key (ingest, read, admin)     {secret}
@@ -21,13 +21,21 @@ Send an order, and ask for the revenue of today:
   curl -s {url}/v1/conversions -H 'Authorization: Bearer {secret}' -d '{{"order":"A-1001","value":"499.95","currency":"{currency}","campaign":"spring"}}'
   curl -s '{url}/v1/kpis/revenue?window=today' -H 'Authorization: Bearer {secret}'
 """
-_AGAIN = "Kompas is ready on {url}"
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
-def welcome(first: FirstStart | None, url: str) -> str:
-    """The keys, a pixel tag and a curl line at the first start; one line later on."""
-    if first is None or first.public_key is None:
-        return _AGAIN.format(url=url)
+def address_of(listener: socket.socket) -> str:
+    """The service's URL as this machine reaches it."""
+    host, port = listener.getsockname()[:2]
+    if host in _ANY_ADDRESS:
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def introduction(first: FirstStart, url: str) -> str:
+    """The keys, shown this once, and lines to copy; '' when there is no new key to show."""
+    if first.public_key is None:
+        return ""
     return _FIRST.format(
         url=url, public=first.public_key, secret=first.secret_key, currency=first.currency
     )

@@ -31,8 +31,6 @@ class Kind(IntEnum):
         return self.name.lower()
 
 
-KIND_BY_LABEL = {kind.label: kind for kind in Kind}
-
 EMAIL_KINDS = tuple(kind for kind in Kind if kind.name.startswith("EMAIL_"))
 
 STATEMENT_KINDS = (Kind.AD_SPEND, Kind.SOCIAL_POST, Kind.SEARCH_VOLUME)

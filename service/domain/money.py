@@ -6,7 +6,8 @@ from decimal import Decimal, InvalidOperation
 
 MICROS = 1_000_000
 LIMIT = 10**12 * MICROS
-"""Amounts stay below a trillion units, so that a 64-bit sum has room for millions of them."""
+"""Amounts stay below a trillion units. A 64-bit number holds the sum of nine such amounts, so a
+sum that grows beyond it is kept in pieces, and added up as numeric (decision 2)."""
 
 
 class MoneyError(ValueError):

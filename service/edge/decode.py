@@ -12,6 +12,9 @@ from service.kit.json import JsonError
 
 EVENTS = 1000
 """Events of one request."""
+SEPARATORS = 250_000
+"""Commas of one request: eight kilobytes of gzip can hold millions of empty objects, and reading
+them would take seconds and a gigabyte before anybody could count events."""
 
 _LINE = re.compile(rb"[^\s][^\n]*")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -30,6 +33,12 @@ def decode(body: bytes, *, lines: bool) -> Decoded:
     Raises RequestError with the code and position of the JSON's mistake, TooLargeError
     (`too_many_events`).
     """
+    if body.count(b",") > SEPARATORS:
+        raise TooLargeError(
+            f"A request may have {EVENTS} events, and {SEPARATORS} values in all.",
+            code="too_many_values",
+            limit=SEPARATORS,
+        )
     try:
         value, repaired = json.loads(body)
     except JsonError as error:

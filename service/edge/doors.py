@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
@@ -13,14 +14,14 @@ from service.domain import access
 from service.domain.access import Authenticator, Principal, Site
 from service.domain.events import Receipt, Refusal
 from service.domain.kinds import Kind
-from service.edge.body import GZIP, MIB, BodyTimeoutError, DisconnectedError, read_body, unpack
+from service.edge.body import MIB, BodyTimeoutError, DisconnectedError, read_body, unpack
 from service.edge.cors import Cors
 from service.edge.decode import Decoded, decode
 from service.edge.headers import RequestHeaders, presented_key
-from service.edge.mails import addresses, base_url, refuse_public_links
+from service.edge.mails import addresses, base_url
 from service.edge.options import EdgeOptions
 from service.edge.query import read_query
-from service.edge.sender import sender_of
+from service.edge.sender import facts_of, sender_of
 from service.edge.sites import take_by_site
 from service.errors import InvalidError, KompasError, RequestError
 from service.ingest.intake import Intake, RequestFacts
@@ -114,11 +115,9 @@ class EventDoor:
                 decoded = self._decode(body, headers)
             else:
                 decoded = await asyncio.to_thread(self._decode, body, headers)
-            if self._signs:
-                refuse_public_links(decoded.objects, principal)
         except RequestError as error:
-            text = "" if body.startswith(GZIP) else body[:8192].decode("utf-8", "replace")
-            await self._intake.refuse(site.id, self._door.path, error.code, error.message, text)
+            size = len(body)
+            await self._intake.refuse(site.id, self._door.path, error.code, error.message, size)
             raise
         return decoded
 
@@ -138,17 +137,8 @@ class EventDoor:
             # A server speaks for its visitors: its own address and user agent are not theirs.
             return RequestFacts(site, self._door.path, self._door.kind, repaired=repaired)
         sender = sender_of(scope, headers, self._options.trusted_proxies)
-        return RequestFacts(
-            site=site,
-            door=self._door.path,
-            kind=self._door.kind,
-            user_agent=sender.user_agent,
-            address=sender.address,
-            opted_out=sender.opted_out,
-            prefetch=sender.prefetch,
-            browser=True,
-            repaired=repaired,
-        )
+        facts = facts_of(sender, site, self._door.path, self._door.kind, repaired)
+        return replace(facts, public=True)
 
     async def _take(self, objects: list[Any], facts: RequestFacts, principal: Principal) -> Receipt:
         if access.Scope.ADMIN in principal.scopes:

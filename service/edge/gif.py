@@ -21,19 +21,19 @@ HEADERS = (
 _EXPOSED = (b"access-control-expose-headers", b"X-Kompas-Code, Retry-After")
 
 
-async def send_gif(send: Send, status: int = 200, *more: tuple[bytes, bytes]) -> int:
-    """Send the image; the status comes back. A HEAD request's body is left out by the server."""
+async def send_gif(send: Send, status: int = 200, *more: tuple[bytes, bytes]) -> None:
+    """Send the image. A HEAD request's body is left out by the server."""
     # A list of its own: middleware may add to it.
     start: Message = {"type": "http.response.start", "status": status, "headers": [*HEADERS, *more]}
     await send(start)
     await send({"type": "http.response.body", "body": GIF})
-    return status
 
 
-async def send_failure(send: Send, error: KompasError) -> int:
+async def send_failure(send: Send, error: KompasError) -> None:
     """Send the image with the error's status, and its code in `X-Kompas-Code`."""
     code = (b"x-kompas-code", error.code.encode("ascii", "replace"))
     if isinstance(error, RetryableError):
         retry = (b"retry-after", b"%d" % error.retry_after)
-        return await send_gif(send, error.status, code, retry, _EXPOSED)
-    return await send_gif(send, error.status, code, _EXPOSED)
+        await send_gif(send, error.status, code, retry, _EXPOSED)
+    else:
+        await send_gif(send, error.status, code, _EXPOSED)

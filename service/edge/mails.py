@@ -9,13 +9,12 @@ from typing import Any
 
 from starlette.types import Scope as Request
 
-from service.domain.access import Principal, Scope
 from service.domain.events import Receipt
 from service.domain.kinds import Kind
 from service.edge.headers import RequestHeaders
 from service.edge.options import EdgeOptions
 from service.edge.sender import from_proxy
-from service.errors import ForbiddenError, RequestError
+from service.errors import RequestError
 from service.ingest.tokens import TAGS, TokenSigner
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
@@ -36,17 +35,6 @@ def base_url(options: EdgeOptions, scope: Request, headers: RequestHeaders) -> s
         told = headers.get(b"x-forwarded-proto", b"").decode("latin-1").lower()
         scheme = told if told in ("http", "https") else scheme
     return f"{scheme}://{host}"
-
-
-def refuse_public_links(objects: Sequence[Any], principal: Principal) -> None:
-    """Raises ForbiddenError for links that came with a public key.
-
-    Whoever reads that key on a web page could have any address signed as ours.
-    """
-    if principal.allows(Scope.INGEST):
-        return
-    if any(isinstance(event, dict) and event.get("links") for event in objects):
-        raise ForbiddenError("Links are signed for secret keys only.", scope=str(Scope.INGEST))
 
 
 def addresses(

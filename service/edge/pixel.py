@@ -8,23 +8,20 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
-from service import telemetry
 from service.domain import access
 from service.domain.access import Authenticator
 from service.domain.kinds import Kind
 from service.edge.failures import as_retryable
 from service.edge.gif import send_failure, send_gif
 from service.edge.headers import RequestHeaders, presented_key
-from service.edge.methods import METHODS, answer_other_method
+from service.edge.methods import answer_other_method
 from service.edge.options import EdgeOptions
 from service.edge.query import read_query
-from service.edge.sender import sender_of
+from service.edge.sender import facts_of, sender_of
 from service.errors import InvalidError
-from service.ingest.intake import Intake, RequestFacts
-from service.kit.clock import Clock
+from service.ingest.intake import Intake
 
 PATH = "/v1/pixel.gif"
 
@@ -69,21 +66,19 @@ class PixelDoor:
         self._proxies = options.trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As `answer`."""
-        await self.answer(scope, receive, send)
-
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Record a page view and answer the image: 200 only when it is durable.
 
         HEAD records nothing. Anything but GET, HEAD and OPTIONS is answered 405.
         """
         if scope["method"] != "GET":
-            return await _other_method(scope, receive, send)
+            await _other_method(scope, receive, send)
+            return
         try:
             await self._record(scope)
         except Exception as error:
-            return await send_failure(send, as_retryable(error, PATH))
-        return await send_gif(send)
+            await send_failure(send, as_retryable(error, PATH))
+        else:
+            await send_gif(send)
 
     async def _record(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
@@ -95,44 +90,11 @@ class PixelDoor:
             site = await access.site_of(self._access, principal, event.pop("site"))
         sender = sender_of(scope, headers, self._proxies)
         _complete(event, headers)
-        facts = RequestFacts(
-            site=site,
-            door=PATH,
-            kind=Kind.PAGE_VIEW,
-            user_agent=sender.user_agent,
-            address=sender.address,
-            opted_out=sender.opted_out,
-            prefetch=sender.prefetch,
-            browser=True,
-        )
+        facts = facts_of(sender, site, PATH, Kind.PAGE_VIEW)
         receipt = await self._intake.take((event,), facts)
         if receipt.refusals:
             refusal = receipt.refusals[0]
             raise InvalidError(refusal.message, code=refusal.code)
-
-
-class Pixel(PixelDoor):
-    """The door for a composition root that calls it before any router: counts its own requests."""
-
-    def __init__(
-        self, intake: Intake, authenticator: Authenticator, clock: Clock, options: EdgeOptions
-    ) -> None:
-        super().__init__(intake, authenticator, options)
-        self._clock = clock
-        self._seconds = telemetry.REQUEST_SECONDS.labels(PATH)
-        self._counts: dict[tuple[str, int], Counter] = {}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As `answer`."""
-        started = self._clock.monotonic()
-        status = await self.answer(scope, receive, send)
-        self._seconds.observe(self._clock.monotonic() - started)
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        counter = self._counts.get((method, status))
-        if counter is None:
-            counter = telemetry.REQUESTS.labels(method, PATH, str(status))
-            self._counts[method, status] = counter
-        counter.inc()
 
 
 def _complete(event: dict[str, Any], headers: RequestHeaders) -> None:
@@ -146,7 +108,8 @@ def _complete(event: dict[str, Any], headers: RequestHeaders) -> None:
         event["occurred_at"] = _LOST_PLUS.sub("+", event["occurred_at"])
 
 
-async def _other_method(scope: Scope, receive: Receive, send: Send) -> int:
+async def _other_method(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["method"] == "HEAD":
-        return await send_gif(send)
-    return await answer_other_method(scope, receive, send)
+        await send_gif(send)
+    else:
+        await answer_other_method(scope, receive, send)

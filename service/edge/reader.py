@@ -15,9 +15,9 @@ from service.edge.failures import as_retryable
 from service.edge.gif import send_failure, send_gif
 from service.edge.methods import answer_other_method
 from service.edge.options import EdgeOptions
-from service.edge.sender import sender_of
+from service.edge.sender import facts_of, sender_of
 from service.errors import InvalidError, KompasError, NotFoundError
-from service.ingest.intake import Intake, RequestFacts
+from service.ingest.intake import Intake
 from service.ingest.tokens import Claims, Purpose
 from service.kit.http import problem
 from service.kit.log import get_logger
@@ -55,16 +55,7 @@ class Reader:
         if site is None:
             raise NotFoundError("The site of this address is gone.", code="unknown_site")
         sender = sender_of(scope, dict(scope["headers"]), self._options.trusted_proxies)
-        facts = RequestFacts(
-            site=site,
-            door=self.door,
-            kind=self.kind,
-            user_agent=sender.user_agent,
-            address=sender.address,
-            opted_out=sender.opted_out,
-            prefetch=sender.prefetch,
-            browser=True,
-        )
+        facts = facts_of(sender, site, self.door, self.kind)
         receipt = await self._intake.take((dict(claims.fields),), facts)
         if receipt.refusals:
             refusal = receipt.refusals[0]

@@ -16,8 +16,7 @@ from service.ingest.intake import Intake
 def edge_routes(intake: Intake, access: Authenticator, options: EdgeOptions) -> list[Route]:
     """The routes, each for all methods: the doors answer 405 and preflights themselves.
 
-    Whoever mounts them counts their requests. The pixel may be called before any router, as
-    `pixel.Pixel`, which counts its own.
+    Whoever mounts them counts their requests.
     """
     return [
         *(Route(door.path, EventDoor(door, intake, access, options)) for door in DOORS),

@@ -9,10 +9,13 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
+from service.domain.access import Site
+from service.domain.kinds import Kind
 from service.edge.headers import RequestHeaders
 from service.edge.options import Network
+from service.ingest.intake import RequestFacts
 
-_PURPOSES = (b"sec-purpose", b"purpose", b"x-moz")
+_PURPOSES = frozenset((b"sec-purpose", b"purpose", b"x-moz"))
 """Headers in which browsers say why they fetch."""
 
 Fields = Iterable[tuple[bytes, bytes]]
@@ -42,7 +45,31 @@ def sender_of(scope: Scope, headers: RequestHeaders, proxies: Sequence[Network])
         user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
         address=address_of(scope, proxies),
         opted_out=headers.get(b"dnt") == b"1" or headers.get(b"sec-gpc") == b"1",
-        prefetch=any(headers.get(name, b"").startswith(b"prefetch") for name in _PURPOSES),
+        prefetch=_fetched_ahead(headers),
+    )
+
+
+def _fetched_ahead(headers: RequestHeaders) -> bool:
+    # Nearly always no such header is there, which one call of a set's own is enough to see.
+    if _PURPOSES.isdisjoint(headers):
+        return False
+    return any(headers.get(name, b"").startswith(b"prefetch") for name in _PURPOSES)
+
+
+def facts_of(
+    sender: Sender, site: Site, door: str, kind: Kind | None, repaired: bool = False
+) -> RequestFacts:
+    """What a door hands on about a request that a browser or mail program sent by itself."""
+    return RequestFacts(
+        site=site,
+        door=door,
+        kind=kind,
+        user_agent=sender.user_agent,
+        address=sender.address,
+        opted_out=sender.opted_out,
+        prefetch=sender.prefetch,
+        browser=True,
+        repaired=repaired,
     )
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from service.domain.dimensions import Dimension
+from service.ingest.masking import masked
 from service.ingest.sources import canonical, category_of, source_of_host
 
 _PAID = re.compile(r"^(.*cp.*|ppc|retargeting|paid.*)$")
@@ -123,7 +124,7 @@ def _link_tags(query: str) -> tuple[Tags, str]:
 
 
 def _clean(text: str) -> str:
-    text = text.strip()
+    text = masked(text.strip())
     if text.lower() in _UNSET:
         return ""
     # Control characters could make two combinations look like one to the dimension's hash.

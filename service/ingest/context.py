@@ -34,6 +34,7 @@ class Context:
     prefetch: bool = False
     browser: bool = False
     repaired: bool = False
+    public: bool = False
 
     @cached_property
     def keyring(self) -> Keyring:

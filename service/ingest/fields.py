@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from service.domain.money import MoneyError, to_micros
 from service.ingest.context import Context
+from service.ingest.masking import masked
 from service.ingest.refusals import RefusalCode as Code
 from service.ingest.refusals import RefusedError
 from service.kit import json
@@ -62,6 +63,11 @@ def name(value: Any, context: Context) -> str:
     if not stripped:
         raise RefusedError(Code.EMPTY, "must not be empty; leave it out instead")
     return stripped
+
+
+def title(value: Any, context: Context) -> str:
+    """A text that is shown to everybody, so without e-mail addresses."""
+    return masked(text(value, context))
 
 
 def identity(value: Any, _context: Context) -> str:
@@ -178,7 +184,7 @@ def _page(address: str) -> Page | None:
     _, host, port, path, query = match.groups(default="")
     host = host.lower().rstrip(".")
     shown = host if port in _DEFAULT_PORTS else f"{host}:{port}"
-    return Page(host, shown + (path or "/"), query) if host else None
+    return Page(host, shown + masked(path or "/"), query) if host else None
 
 
 _known_page = lru_cache(maxsize=16384)(_page)

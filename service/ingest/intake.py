@@ -31,8 +31,9 @@ class RequestFacts:
 
     `door` is the route's name for counters and rejections; `kind` the kind that a typed door
     takes (None: each event says its own); `browser` is true for requests of a visitor's own
-    browser or mail program (pixel, script, open, click), false for servers; `repaired` as the
-    JSON reader answered. `address` and `user_agent` are used for verdicts and never stored.
+    browser or mail program (pixel, script, open, click), false for servers; `public` where the
+    key is one that everybody can read; `repaired` as the JSON reader answered. `address` and
+    `user_agent` are used for verdicts and never stored.
     """
 
     site: Site
@@ -44,6 +45,7 @@ class RequestFacts:
     prefetch: bool = False
     browser: bool = False
     repaired: bool = False
+    public: bool = False
 
 
 class Intake:
@@ -87,6 +89,7 @@ class Intake:
             opted_out=facts.opted_out,
             prefetch=facts.prefetch,
             browser=facts.browser,
+            public=facts.public,
             repaired=facts.repaired,
         )
         submission = normalise(objects, context)
@@ -94,9 +97,12 @@ class Intake:
             return Receipt(0, 0, [])
         return await self._writer.submit(submission)
 
-    async def refuse(self, site_id: int, door: str, code: str, message: str, payload: str) -> None:
-        """Record the refusal of a whole request; never raises, the answer is on its way anyway."""
-        refusal = Refusal(-1, code, message, "", clip(payload))
+    async def refuse(self, site_id: int, door: str, code: str, message: str, size: int) -> None:
+        """Record the refusal of a whole request of `size` bytes; never raises.
+
+        Nothing of the body is kept: what cannot be read may hold anything.
+        """
+        refusal = Refusal(-1, code, clip(message), "", f"({size} bytes)" if size else "")
         try:
             await self._writer.submit(Submission(site_id, door, refusals=[refusal]))
         except RetryableError as error:

@@ -49,7 +49,7 @@ COUNT = {
     "type": ["integer", "string"],
     "minimum": 0,
     "maximum": fields.LARGEST_COUNT,
-    "pattern": "^[0-9]{1,15}$",
+    "pattern": "^(0?[0-9]{1,15}|10{15})$",
 }
 CURRENCY = {"type": "string", "pattern": "^[A-Za-z]{3}$"}
 INSTANT = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}
@@ -185,7 +185,7 @@ _PAGE_VIEW = KindRules(
     "Somebody looked at a page.",
     (
         Field("url", fields.url, URL, "The page, with its utm tags if it has any.", required=True),
-        Field("title", fields.text, TEXT, "The page's title.", "title"),
+        Field("title", fields.title, TEXT, "The page's title.", "title"),
     ),
     {"url": "https://shop.example/shoes?utm_source=google&utm_medium=cpc", "title": "Shoes"},
     place=dimensions.of_view,

@@ -14,7 +14,7 @@ from typing import Any
 from asyncpg.pgproto.pgproto import UUID  # see hashing
 
 from service.domain.events import LogRow, Refusal, Submission
-from service.domain.kinds import Flag
+from service.domain.kinds import Flag, Kind
 from service.ingest.context import Context
 from service.ingest.dimensions import Values
 from service.ingest.kinds import DOORS, KINDS, KindRules
@@ -25,6 +25,11 @@ from service.kit.json import JsonError
 
 MOST_ROWS = 20_000
 """Rows of one request: statements over months multiply, and a batch numbers its rows in 15 bits."""
+
+PUBLIC_KINDS = frozenset(
+    {Kind.PAGE_VIEW, Kind.LEAD, Kind.CONVERSION, Kind.SURVEY_ANSWER, Kind.CUSTOM}
+)
+"""What a public key may send: it could otherwise replace a shop's statements, or refund orders."""
 
 SKEW = timedelta(days=1)
 
@@ -54,7 +59,7 @@ def normalise(objects: Sequence[Any], context: Context) -> Submission:
 
 
 def _refusal(position: int, value: Any, error: RefusedError, context: Context) -> Refusal:
-    payload = clip(value.payload) if isinstance(value, JsonError) else payload_of(value, _FIELDS)
+    payload = payload_of(value, _FIELDS)
     message, field = error.message, ""
     if error.field is not None:
         end = "" if message.endswith("?") else "."
@@ -71,6 +76,7 @@ def _kind_of(value: Any, context: Context) -> int:
 
 def _take(position: int, value: Any, context: Context, submission: Submission) -> None:
     rules = _rules_for(value, context)
+    _check_key(rules, context)
     values = _parsed(value, rules, context)
     _check_complete(values, rules)
     at: datetime = values.get("occurred_at", context.now)
@@ -108,15 +114,23 @@ def _rules_for(value: Any, context: Context) -> KindRules:
     rules = _BY_LABEL.get(label)
     if rules is None:
         meant = hint(label[:64], tuple(_BY_LABEL))
-        raise RefusedError(
-            Code.UNKNOWN_KIND, f"must be a kind of event that exists.{meant}", "kind"
-        )
+        message = "must be a kind of event that exists" + (f".{meant}" if meant else "")
+        raise RefusedError(Code.UNKNOWN_KIND, message, "kind")
     if context.kind is not None:
         taken = DOORS.get(context.kind, (context.kind,))
         if rules.kind not in taken:
             names = " or ".join(f"`{kind.label}`" for kind in taken)
             raise RefusedError(Code.WRONG_KIND, f"must be {names} at this door", "kind")
     return rules
+
+
+def _check_key(rules: KindRules, context: Context) -> None:
+    if context.public and rules.kind not in PUBLIC_KINDS:
+        raise RefusedError(
+            Code.SECRET_KEY_NEEDED,
+            f"may not be `{rules.kind.label}` with a public key, which everybody can read",
+            "kind",
+        )
 
 
 def _parsed(event: dict[str, Any], rules: KindRules, context: Context) -> dict[str, Any]:
@@ -128,7 +142,7 @@ def _parsed(event: dict[str, Any], rules: KindRules, context: Context) -> dict[s
         parse = parsers.get(name)
         if parse is None:
             meant = hint(name[:64], tuple(parsers))
-            message = f"is no field of a `{rules.kind.label}`.{meant}"
+            message = f"is no field of a `{rules.kind.label}`" + (f".{meant}" if meant else "")
             raise RefusedError(Code.UNKNOWN_FIELD, message, name)
         try:
             values[name] = parse(item, context)

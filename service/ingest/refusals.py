@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
+from service.ingest.masking import masked
 from service.kit import json
 from service.kit.nearest import nearest
 
@@ -22,6 +22,7 @@ class RefusalCode(StrEnum):
     UNKNOWN_KIND = "unknown_kind"
     WRONG_KIND = "wrong_kind"
     WRONG_SITE = "wrong_site"
+    SECRET_KEY_NEEDED = "secret_key_needed"  # noqa: S105 - a code, not a secret
     MISSING_FIELD = "missing_field"
     UNKNOWN_FIELD = "unknown_field"
     CONFLICTING_FIELDS = "conflicting_fields"
@@ -69,44 +70,39 @@ def hint(word: str, words: tuple[str, ...]) -> str:
 
 
 _HIDDEN = "(hidden)"
-_PERSONAL = ("visitor", "customer", "lead", "recipient", "respondent", "text")
-# Begins where a run of such characters does, and gives none of them back: linear for any text.
-_MAIL_ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]++(?:@|%40)[\w-]++(?:\.[\w-]++)+")
-# In a text that is no JSON: the member's name, and its value up to where it may end.
-_MEMBER = re.compile(
-    rf'("(?:{"|".join(_PERSONAL)})"\s*:\s*)(?:"(?:[^"\\]|\\.)*"?|[^",}}\]\s]+)', re.DOTALL
+_PERSONAL = (
+    *("id", "visitor", "customer", "lead", "order", "message"),
+    *("recipient", "respondent", "post", "text", "props", "items", "links"),
 )
+_OF_AN_ADDRESS = frozenset({"url", "referrer", "link"})
 
 
 def clip(text: str) -> str:
-    """At most 8 KiB that Postgres can store, without e-mail addresses and ids of people."""
-    text = json.clean(text[:PAYLOAD_BYTES])
-    text = _MEMBER.sub(rf'\1"{_HIDDEN}"', text)
-    if "@" in text or "%40" in text:
-        text = _MAIL_ADDRESS.sub("[email]", text)
+    """At most 8 KiB that Postgres can store, without e-mail addresses."""
+    text = masked(json.clean(text[:PAYLOAD_BYTES]))
     return text.encode("utf-8", "replace")[:PAYLOAD_BYTES].decode("utf-8", "ignore")
 
 
-def _without_people(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            name: _HIDDEN if name in _PERSONAL else _without_people(item)
-            for name, item in value.items()
-        }
-    return [_without_people(item) for item in value] if isinstance(value, list) else value
+def _shown(name: str, value: Any, known: Collection[str]) -> Any:
+    if name in _PERSONAL or name not in known:
+        return _HIDDEN
+    if name in _OF_AN_ADDRESS and isinstance(value, str):
+        return value.partition("?")[0]
+    return value
 
 
 def payload_of(value: Any, known: Collection[str]) -> str:
     """A refused event as an operator may read it: JSON text, ids of people left out.
 
-    Of an object only the members in `known` are shown: a misspelt `custmer` is a customer too.
+    Only members in `known` are shown (a misspelt `custmer` is a customer too), addresses without
+    their query. What is no event at all is not shown: nobody can tell what in it is a person's.
     """
-    if isinstance(value, dict):
-        value = {name: item if name in known else _HIDDEN for name, item in value.items()}
+    if not isinstance(value, dict):
+        return ""
     try:
-        return clip(json.dumps(_without_people(value)))
+        return clip(json.dumps({name: _shown(name, item, known) for name, item in value.items()}))
     except (TypeError, ValueError, RecursionError):
-        return "(not JSON)"
+        return ""
 
 
 def pointer(name: str) -> str:

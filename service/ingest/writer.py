@@ -21,6 +21,7 @@ from service.ingest.lane import Lane, NotStorableError, Patience
 from service.kit.clock import Clock
 from service.kit.log import get_logger
 from service.store.append import Appended
+from service.store.failures import describe
 
 _log = get_logger(__name__)
 
@@ -151,8 +152,8 @@ class Writer:
             taken += self._waiting
             self._waiting.clear()
             self._fail(taken, error.message)
-        except Exception:
-            _log.exception("flush_failed")
+        except Exception as error:
+            _log.error("flush_failed", error=describe(error))
             self._fail(taken, "The events could not be stored.")
         self._pending_rows -= sum(pending.size for pending in taken)
         self._pending_bytes -= sum(pending.bytes for pending in taken)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -28,7 +28,7 @@ class JsonError(ValueError):
     """The text is not acceptable JSON.
 
     `code` is a stable word, `message` says what is wrong and what would be right, `position` the
-    offset in characters where that is known, `payload` the text itself for a line of NDJSON.
+    offset in characters where that is known.
     """
 
     def __init__(self, code: str, message: str, position: int | None = None) -> None:
@@ -36,7 +36,6 @@ class JsonError(ValueError):
         self.code = code
         self.message = message
         self.position = position
-        self.payload = ""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -57,8 +56,11 @@ def _integer(text: str) -> int:
 def _decimal(text: str) -> Decimal:
     if len(text) > NUMBER_CHARACTERS:
         raise JsonError("number_too_long", f"A number may have {NUMBER_CHARACTERS} characters.")
-    number = Decimal(text)
-    if abs(number.adjusted()) > NUMBER_EXPONENT:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits
+        number = Decimal("Infinity")
+    if not number.is_finite() or abs(number.adjusted()) > NUMBER_EXPONENT:
         raise JsonError(
             "number_too_large", f"A number's exponent may be at most {NUMBER_EXPONENT}: {text}."
         )
@@ -156,7 +158,6 @@ def loads_lines(body: bytes) -> tuple[list[Any], bool]:
         try:
             value, repaired = loads(line)
         except JsonError as error:
-            error.payload = line[:8192].decode("utf-8", errors="replace")
             values.append(error)
         else:
             values.append(value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Literal, cast
@@ -22,6 +23,7 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["json", "console"]
 
 _HANDLER_NAME = "kompas"
+_FRAMES = 8
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 # A key is personal when one of its words is: `client_ip` and `customer_email` are caught as well.
@@ -66,6 +68,15 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """A logger by name; safe at module level, since it binds at its first use."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Where an exception was raised: the innermost frames as `file:line function`.
+
+    For errors that nobody foresaw. Their messages are left out: they may quote what somebody sent.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 class request_context:  # noqa: N801 - used as a statement, like contextlib's own

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
@@ -13,10 +12,17 @@ from starlette.requests import Request
 
 from service.errors import InvalidError, RequestError, TooLargeError
 from service.kit import json
+from service.kit.nearest import nearest
 
 BODY_BYTES = 1024 * 1024
 SHOWN = 100
 """Characters of a mistaken text that an answer repeats."""
+
+WORDS = {"field": "member", "parameter": "parameter"}
+"""What messages call a member, by its noun: a body is a JSON object, which has members."""
+
+NO_OBJECT = frozenset({"model_type", "model_attributes_type"})
+"""Pydantic's errors for what is no object, whose messages name the model's class."""
 
 Text = Annotated[str, AfterValidator(json.clean)]
 """A text that Postgres can take: U+0000 and lone surrogates have become U+FFFD."""
@@ -30,7 +36,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     noun: ClassVar[str] = "field"
-    """What a member is called in messages and in the code `unknown_<noun>`."""
+    """What the codes `unknown_<noun>` and `missing_<noun>` call a member: `field` in a body,
+    `parameter` in a query."""
 
     @model_validator(mode="before")
     @classmethod
@@ -45,10 +52,10 @@ class Strict(BaseModel):
 
 
 def _unknown(name: str, names: Sequence[str], noun: str) -> PydanticCustomError:
-    meant = get_close_matches(name.lower()[:SHOWN], names, n=3, cutoff=0.5)
+    meant = nearest(name, names)
     hint = f"Did you mean {' or '.join(meant)}?" if meant else f"There are: {', '.join(names)}."
     shown = name[:SHOWN]
-    message = f"There is no {noun} '{shown}'. {hint}"
+    message = f"There is no {WORDS[noun]} '{shown}'. {hint}"
     context = {"message": message, "field": shown, "nearest": meant}
     # The library would format braces in the message itself.
     return PydanticCustomError(f"unknown_{noun}", "{message}", context)
@@ -62,9 +69,11 @@ def refusal(errors: Sequence[Any], noun: str = "field") -> InvalidError:
         detail = {name: context[name] for name in ("field", "nearest") if name in context}
         return InvalidError(context["message"], code=first["type"], **detail)
     path = "/".join(str(part) for part in first["loc"])
-    what = f"The {noun} '{path}'" if path else "The body"
+    what = f"The {WORDS[noun]} '{path}'" if path else "The body"
     if first["type"] == "missing":
         return InvalidError(f"{what} is required.", code=f"missing_{noun}", field=path)
+    if first["type"] in NO_OBJECT:
+        return InvalidError(f"{what} must be an object.", code="invalid", field=path)
     message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
     return InvalidError(f"{what} is not acceptable: {message}.", code="invalid", field=path)
 

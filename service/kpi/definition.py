@@ -24,6 +24,7 @@ from service.kpi.formula import (
 )
 
 LANGUAGES = ("en", "da")
+VIEWS = ("cohort", "period")
 UNNAMED = ""
 """The view of a KPI that has only one."""
 
@@ -62,17 +63,21 @@ class Kpi:
         return tuple(name for name in self.views if name != UNNAMED)
 
     def view(self, name: str | None) -> str:
-        """The view to compute: the named one where there is such a choice, else the default."""
-        if name is None or not self.named_views:
+        """The view to compute: the named one where there is such a choice, else the default.
+
+        A KPI that has only one takes any view's name, so that several can be asked at once.
+        """
+        if name is None:
             return self.default_view
-        if name not in self.views:
+        can = self.named_views or VIEWS
+        if name not in can:
             raise InvalidError(
-                f"{self.id} has no view '{name[:100]}'; it has {' and '.join(self.named_views)}.",
+                f"{self.id} has no view '{name[:100]}'; there is {' and '.join(can)}.",
                 code="unknown_view",
                 field="view",
-                nearest=nearest(name, self.named_views),
+                nearest=nearest(name, can),
             )
-        return name
+        return name if self.named_views else self.default_view
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from service.kpi.answer import Answer, Comparison, Point, Row, published
 from service.kpi.catalogue import Catalogue
 from service.kpi.cells import Cell, Cells, Slice, sum_of
 from service.kpi.compute import figure, flags, interval, is_absent, missing_rates
+from service.kpi.evidence import unknown_quantities
 from service.kpi.formula import Distinct, Quantity, TermKey
 from service.kpi.plan import Asked, Period, Plan, plan, wait_seconds
 from service.kpi.query import KpiQuery
-from service.kpi.read import read, unknown_quantities
+from service.kpi.read import read
 from service.store.engine import reading
 from service.store.freshness import wait_until_projected
 

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any, NamedTuple
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.measures import MONEY, Measure
 from service.kpi.cells import Cell, CellKey, Cells, Slice
 from service.kpi.compile import Shape, parameters, shape_of, statement
 from service.kpi.distinct import read_distinct
-from service.kpi.formula import Distinct, Quantity, TermKey, Where, evidence
+from service.kpi.formula import Distinct, TermKey, Where
 from service.kpi.money import OLDEST_RATE, MissingRate, Rates
 from service.kpi.tiers import Cover, cover
 from service.store.fx import rates_between
@@ -116,27 +115,3 @@ async def _convert(
             cell.lacks(row.key, MissingRate(row.currency, row.day))
         else:
             cell.add(row.key, row.value * rate)
-
-
-# The order makes it an index probe: without, Postgres may expect to meet one soon in any place,
-# and read the whole table for a measure that is not there.
-_EVER = text("""
-    SELECT m.measure FROM unnest(CAST(:measures AS smallint[])) AS m (measure)
-    CROSS JOIN LATERAL (
-        SELECT FROM rollup_day AS r
-        WHERE r.site_id = :site_id AND r.measure = m.measure
-        ORDER BY r.bucket LIMIT 1
-    ) AS found""")
-
-
-async def unknown_quantities(
-    connection: AsyncConnection, site_id: int, quantities: Iterable[Quantity]
-) -> frozenset[Quantity]:
-    """Those of the quantities for which the site has never had any evidence, at any time."""
-    by_quantity = {quantity: evidence(quantity) for quantity in quantities}
-    measures = sorted({measure for some in by_quantity.values() for measure in some})
-    if not measures:
-        return frozenset()
-    asked = {"site_id": site_id, "measures": [int(measure) for measure in measures]}
-    ever = set((await connection.scalars(_EVER, asked)).all())
-    return frozenset(q for q, some in by_quantity.items() if ever.isdisjoint(some))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,6 +17,7 @@ from service import telemetry
 from service.domain.access import Site
 from service.kit.clock import Clock
 from service.kit.log import get_logger
+from service.kit.waiting import wait_at_most
 from service.kpi.answer import Answer
 from service.kpi.engine import KpiEngine
 from service.kpi.query import KpiQuery
@@ -109,7 +109,7 @@ class SnapshotTask:
                         await self.refresh()
                 except Exception as error:
                     _note(error)
-                await _wait(self._stopping, self._refresh_seconds)
+                await wait_at_most(self._stopping, self._refresh_seconds)
         finally:
             self._ended.set()
 
@@ -196,9 +196,3 @@ async def read_snapshots(engine: AsyncEngine) -> list[Snapshot]:
 def _snapshot(slug: str, taken_at: datetime, as_of: datetime, body: dict[str, Any]) -> Snapshot:
     samples = tuple(Sample(**sample) for sample in body["samples"])
     return Snapshot(slug, body["currency"], taken_at, as_of, samples)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

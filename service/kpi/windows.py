@@ -232,8 +232,9 @@ def resolve(
 def shifted(window: Window, step: Step) -> Window:
     """The window a step earlier, at the same times on the wall.
 
-    A day that the earlier month lacks becomes its last day for the start and the day after its
-    last for the end, so that whole months stay whole. Raises InvalidError before the year 1900.
+    A day that the earlier month lacks becomes its last day, at the same time; an end at midnight,
+    which closes the day before, becomes the end of that month, so that whole months stay whole.
+    Raises InvalidError before the year 1900.
     """
     if step.span:
         start, end = window.start - step.span, window.end - step.span
@@ -264,7 +265,9 @@ def _back(at: datetime, step: Step, tz: ZoneInfo, *, closing: bool) -> datetime:
     length = (after - first.date()).days
     if local.day <= length:
         return to_utc(first.replace(day=local.day))
-    return midnight(after, tz) if closing else to_utc(first.replace(day=length))
+    if closing and local.time() == time():
+        return midnight(after, tz)
+    return to_utc(first.replace(day=length))
 
 
 COMPARISONS = ("previous_period", "previous_year")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from service import telemetry
 from service.kit.clock import Clock
 from service.kit.log import get_logger
+from service.kit.waiting import wait_at_most
 from service.project.backlog import (
     LIMIT_BATCHES,
     LIMIT_EVENTS,
@@ -106,7 +107,7 @@ class Runner:
         """
         self._stopping.set()
         self._woken.set()
-        await _wait(self._ended, STOP_SECONDS)
+        await wait_at_most(self._ended, STOP_SECONDS)
         if self._running is not None:
             self._running.cancel()
         await self._ended.wait()
@@ -138,8 +139,6 @@ class Runner:
             async with self._transaction() as connection:
                 chunk = await take(connection, resting, limit_events, self._setbacks.limit_batches)
                 if chunk is None:
-                    if not resting:
-                        telemetry.PROJECTION_LAG.set(0)
                     return None, None
                 booked = await apply(connection, chunk, self._projections)
                 await mark(connection, chunk, self._clock.now())
@@ -160,9 +159,6 @@ class Runner:
         telemetry.PROJECTED_EVENTS.inc(chunk.events)
         telemetry.ROLLUP_ROWS.inc(booked.rows)
         telemetry.PROJECTION_SECONDS.observe(seconds)
-        telemetry.PROJECTION_LAG.set(
-            max(0.0, (self._clock.now() - chunk.received_at).total_seconds())
-        )
 
     async def _note_failure(self, chunk: Chunk, error: Exception) -> None:
         now = self._clock.monotonic()
@@ -202,16 +198,10 @@ class Runner:
         """The database is away, or not what it should be: no site is better than another."""
         self._outages += 1
         _log.error("projection_failed", error=describe(error))
-        await _wait(self._stopping, rest(self._outages))
+        await wait_at_most(self._stopping, rest(self._outages))
 
     async def _pause(self, chunk: Chunk | None, worked: float) -> None:
         if chunk is None:
-            await _wait(self._woken, BETWEEN_STEPS if self._to_compact else POLL_SECONDS)
+            await wait_at_most(self._woken, BETWEEN_STEPS if self._to_compact else POLL_SECONDS)
         elif chunk.events < LIMIT_EVENTS and len(chunk.batches) < LIMIT_BATCHES:
-            await _wait(self._stopping, min(worked, BREATHER_SECONDS))
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
+            await wait_at_most(self._stopping, min(worked, BREATHER_SECONDS))

@@ -33,7 +33,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 END = b"# EOF\n"
 """The last line of OpenMetrics."""
 
-log = get_logger(__name__)
+_log = get_logger(__name__)
 
 Stamp = Callable[[], Awaitable[object]]
 """Something that differs when a stored snapshot is newer; cheap."""
@@ -60,7 +60,7 @@ class KpiExposition:
             except Exception as error:
                 # Whatever it is: the process's own metrics say most when something is wrong, and
                 # the age of the KPIs stands beside them.
-                log.warning("snapshots_not_read", error=type(error).__name__)
+                _log.warning("snapshots_not_read", error=type(error).__name__)
             return self._bytes
 
     async def _refresh(self) -> None:

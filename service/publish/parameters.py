@@ -7,10 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from service.kit.payload import Strict, Text
+from service.kpi.plan import LONGEST_WAIT_MS, MOST_KPIS
 from service.kpi.query import KpiQuery
-
-MOST_KPIS = 50
-LONGEST_WAIT_MS = 60_000
 
 Word = Annotated[Text, Field(max_length=256)]
 
@@ -106,6 +104,8 @@ class KpiParameters(Strict):
 
 class SeveralKpis(KpiParameters):
     """Of `POST /v1/kpis/query`: one window and filter for several KPIs."""
+
+    noun: ClassVar[str] = "field"
 
     kpis: list[Word] = Field(
         min_length=1,

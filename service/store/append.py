@@ -272,9 +272,9 @@ class Log:
         await partitions.make(self._connection, months)
 
     async def probe(self) -> bool:
-        """Whether this server can be written to now (a standby cannot)."""
-        standby = await self._connection.fetchval("SELECT pg_is_in_recovery()")
-        return standby is False
+        """Whether this server can be written to now: a standby cannot, nor one set read-only."""
+        refuses = await self._connection.fetchval("SHOW transaction_read_only")
+        return bool(refuses == "off")
 
     async def close(self) -> None:
         """Say good-bye to the server."""

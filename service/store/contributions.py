@@ -72,10 +72,14 @@ _EMAIL_EDGE = f"""r.message IN (
     WHERE e.site_id = :site_id AND e.occurred_at >= :lo AND e.occurred_at < :hi
       AND e.kind IN ({", ".join(str(int(kind)) for kind in EMAIL_KINDS)}))"""
 
-# A message counts as delivered when the mailer says so, or when it was sent and never bounced;
-# a click by a person implies an open by a person (images are often blocked).
-_DELIVERED = "r.delivered_at IS NOT NULL OR r.bounced_at IS NULL"
-_BOUNCED = "r.bounced_at IS NOT NULL AND r.delivered_at IS NULL"
+# A message counts as delivered when the mailer or its reader shows so, or when it was sent and
+# never bounced; a click by a person implies an open by a person (images are often blocked).
+_ARRIVED = (
+    "coalesce(r.delivered_at, r.opened_at, r.clicked_at, r.unsubscribed_at, r.complained_at)"
+    " IS NOT NULL"
+)
+_DELIVERED = f"{_ARRIVED} OR r.bounced_at IS NULL"
+_BOUNCED = f"r.bounced_at IS NOT NULL AND NOT {_ARRIVED}"
 
 MESSAGE = Fact(
     name="message",

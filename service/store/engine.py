@@ -15,6 +15,8 @@ from service.errors import StartupError
 
 OLDEST_SERVER = 15
 CONNECT_SECONDS = 5.0
+PARAMETERS = frozenset({"host", "port", "ssl", "target_session_attrs"})
+"""What may stand behind the question mark of a database's address, sslmode being ssl."""
 
 SESSION = {
     "application_name": "kompas",
@@ -31,7 +33,7 @@ def engine_url(url: str) -> str:
     """The SQLAlchemy form of a `postgresql://` address; StartupError for anything else."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise StartupError(
             "KOMPAS_DATABASE_URL is not an address; it should look like"
             " postgresql://user:password@host:5432/database."
@@ -44,6 +46,13 @@ def engine_url(url: str) -> str:
     query = dict(parsed.query)
     if "sslmode" in query:  # what every other Postgres client calls it
         query["ssl"] = query.pop("sslmode")
+    unknown = sorted(query.keys() - PARAMETERS)
+    if unknown:
+        raise StartupError(
+            f"KOMPAS_DATABASE_URL has the parameter '{unknown[0]}', which Kompas does not know; it"
+            " knows host, port, sslmode and target_session_attrs (certificates are named by"
+            " PGSSLROOTCERT, PGSSLCERT and PGSSLKEY)."
+        )
     known = parsed.set(drivername="postgresql+asyncpg", query=query)
     return known.render_as_string(hide_password=False)
 
@@ -56,6 +65,7 @@ def make_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
         max_overflow=0,
         pool_pre_ping=True,
         pool_timeout=CONNECT_SECONDS,
+        hide_parameters=True,  # a failing statement must not print keys, salts or what people sent
         connect_args={"timeout": CONNECT_SECONDS, "server_settings": SESSION},
     )
 

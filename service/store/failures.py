@@ -10,9 +10,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 # that is nested too deeply). Everything else that a server reports is about its own state.
 _DATA = ("21", "22", "23", "54")
 
-# Connection, rollback (deadlock), resources, object state, operator intervention, system; and XX,
-# which a stopped Citus worker answers.
-_ENVIRONMENT = ("08", "40", "53", "55", "57", "58", "XX")
+# Connection, transaction state (a server that became read-only), authorization, rollback
+# (deadlock), resources, object state, operator intervention, system; and XX, which a stopped Citus
+# worker answers.
+_ENVIRONMENT = ("08", "25", "28", "40", "53", "55", "57", "58", "XX")
 
 
 def _origin(error: BaseException) -> BaseException:

@@ -44,6 +44,21 @@ async def wait_until_projected(
     return asked if oldest_at is None else min(asked, oldest_at)
 
 
+_OLDEST = text("""
+    SELECT min(received_at) FROM batch WHERE projected_at IS NULL AND parked_at IS NULL""")
+
+
+async def oldest_waiting(engine: AsyncEngine) -> datetime | None:
+    """When the oldest batch of any site that waits for projection was received; None without one.
+
+    Asked of the database, because the process that projects may be another one, or dead.
+    """
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        oldest: datetime | None = await connection.scalar(_OLDEST)
+    return oldest
+
+
 async def _behind(
     engine: AsyncEngine, site_id: int, target: int
 ) -> tuple[int | None, datetime | None]:

@@ -34,7 +34,8 @@ class FxRate(NamedTuple):
 def check_currency(code: str, field: str) -> str:
     """The code in capital letters; InvalidError unless it is three letters."""
     currency = code.upper()
-    if not _CURRENCY.fullmatch(currency):
+    # Upper-casing makes letters of some that are none of the alphabet (ß becomes SS).
+    if not code.isascii() or not _CURRENCY.fullmatch(currency):
         raise InvalidError(
             f"'{code[:100]}' is not a currency; write its ISO 4217 code, such as EUR or DKK.",
             code="unknown_currency",

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import pytest
 
-from service.domain.kinds import EMAIL_KINDS, KIND_BY_LABEL, STATEMENT_KINDS, Flag, Kind
+from service.domain.kinds import EMAIL_KINDS, STATEMENT_KINDS, Flag, Kind
 from service.domain.measures import MEASURE_BY_LABEL, MONEY, Measure
 
 KINDS = """
@@ -124,9 +124,6 @@ def test_numbers_fit_into_the_columns_that_hold_them() -> None:
 
 
 def test_labels_lead_back() -> None:
-    assert {label: kind.label for label, kind in KIND_BY_LABEL.items()} == {
-        kind.label: kind.label for kind in Kind
-    }
     assert {measure.label: measure for measure in Measure} == MEASURE_BY_LABEL
 
 

@@ -17,7 +17,6 @@ from starlette.applications import Starlette
 
 from service.domain.access import Scope, Site
 from service.edge.options import EdgeOptions
-from service.edge.pixel import Pixel
 from service.edge.routes import edge_routes
 from service.ingest.intake import Intake
 from service.ingest.writer import Writer
@@ -43,9 +42,6 @@ class Edge:
 
     def app(self, **options: Any) -> Starlette:
         return Starlette(routes=edge_routes(self.intake, self.store, EdgeOptions(**options)))
-
-    def pixel(self, **options: Any) -> Pixel:
-        return Pixel(self.intake, self.store, SystemClock(), EdgeOptions(**options))
 
     async def send(
         self,

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.edge.sender import address_of, sender_of
+from service.domain.access import Site
+from service.domain.kinds import Kind
+from service.edge.sender import Sender, address_of, facts_of, sender_of
+from service.ingest.intake import RequestFacts
 
 PROXIES = tuple(map(ip_network, ("10.0.0.0/8", "::1/128")))
 
@@ -69,6 +72,31 @@ def test_signals_of_the_browser(headers: dict[bytes, bytes], opted_out: bool) ->
     found = sender_of(scope("203.0.113.9"), {b"user-agent": b"Firefox", **headers}, ())
     assert found.opted_out is opted_out
     assert found.user_agent == "Firefox"
+
+
+@pytest.mark.parametrize(
+    ("headers", "prefetch"),
+    [
+        ({}, False),
+        ({b"sec-purpose": b"prefetch;prerender"}, True),
+        ({b"purpose": b"prefetch"}, True),
+        ({b"x-moz": b"prefetch"}, True),
+        ({b"purpose": b"preview", b"x-moz": b""}, False),
+    ],
+)
+def test_what_browsers_say_when_they_fetch_ahead(
+    headers: dict[bytes, bytes], prefetch: bool
+) -> None:
+    assert sender_of(scope("203.0.113.9"), headers, ()).prefetch is prefetch
+
+
+def test_all_that_is_known_of_a_sender_is_handed_on() -> None:
+    site = Site(7, "shop", "Europe/Copenhagen", "DKK", b"s")
+    sender = Sender("Firefox", "203.0.113.9", opted_out=True, prefetch=True)
+    found = facts_of(sender, site, "/v1/leads", Kind.LEAD, repaired=True)
+    assert found == RequestFacts(
+        site, "/v1/leads", Kind.LEAD, "Firefox", "203.0.113.9", True, True, True, True
+    )
 
 
 def test_a_sender_does_not_show_itself() -> None:

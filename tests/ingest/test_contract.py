@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from service.domain.kinds import Kind
 from service.ingest.contract import any_event_schema, event_schema
-from service.ingest.kinds import COMMON, KINDS
+from service.ingest.kinds import COMMON, COUNT, KINDS
 from service.kit import json
 from tests.ingest.given import GOOD, good, take
 from tests.ingest.test_refusals import CASES
@@ -100,6 +101,18 @@ ACCEPTED: list[tuple[Kind, dict[str, Any]]] = [
     (Kind.SURVEY_ANSWER, {"scale": [0, 10], "score": "9"}),
     (Kind.EMAIL_SENT, {"links": ["https://shop.example/"], "machine": True}),
 ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("0", True), ("9" * 15, True), ("1" + "0" * 15, True), ("0" * 15 + "7", True),
+        ("1" + "0" * 14 + "1", False), ("2" + "0" * 15, False), ("0" * 17, False), ("", False),
+    ],
+)  # fmt: skip
+def test_counts_as_texts_have_the_same_bound_in_both(text: str, fits: bool) -> None:
+    assert bool(re.search(str(COUNT["pattern"]), text)) is fits
+    assert (take(good(Kind.AD_SPEND, clicks=text)).refusals == []) is fits
 
 
 @pytest.mark.parametrize(("kind", "fields"), ACCEPTED)

@@ -18,8 +18,8 @@ from service.domain.dimensions import Dimension, dimension_id
 from service.domain.events import Refusal
 from service.errors import OverloadedError, RetryableError
 from service.ingest.writer import Bounds, Writer
-from service.kit.clock import FixedClock
 from service.telemetry import REGISTRY
+from tests.clock import FixedClock
 from tests.conftest import Database
 from tests.submissions import AT, NAMED, key, row, submission, with_ids
 

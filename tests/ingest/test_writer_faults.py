@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.domain.access import Site
@@ -20,8 +20,8 @@ from service.errors import RetryableError
 from service.ingest.lane import Patience
 from service.ingest.refusals import RefusalCode
 from service.ingest.writer import Bounds, Writer
-from service.kit.clock import FixedClock
 from service.store.engine import make_engine
+from tests.clock import FixedClock
 from tests.conftest import Database
 from tests.proxy import Mode, Proxy, proxy_to
 from tests.submissions import AT, NAMED, row, submission, with_ids
@@ -148,6 +148,16 @@ async def test_a_server_that_hangs_is_given_up_in_time(database: Database, site:
         assert receipt.accepted + receipt.duplicates == 1
         assert await writer.can_write()
     assert await events(database.engine) == 2
+
+
+async def test_a_read_only_database_is_not_ready(database: Database) -> None:
+    name = make_url(database.url).database
+    async with database.engine.begin() as connection:
+        await connection.execute(
+            text(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        )
+    async with a_writer(database.engine) as writer:
+        assert not await writer.can_write()
 
 
 async def test_a_database_that_is_away_fails_everybody_who_waits(

@@ -5,7 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from service.kit.clock import Clock, FixedClock, SystemClock
+from service.kit.clock import Clock, SystemClock
+from tests.clock import FixedClock
 
 NOON = datetime(2026, 10, 25, 12, 0, 0, 123456, tzinfo=UTC)
 

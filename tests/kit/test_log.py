@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from service.kit.log import configure_logging, get_logger, request_context
+from service.kit.log import configure_logging, frames_of, get_logger, request_context
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +170,19 @@ def test_the_console_form_is_for_eyes(capsys: pytest.CaptureFixture[str]) -> Non
 def test_unknown_levels_and_formats_are_refused(level: Any, fmt: Any) -> None:
     with pytest.raises(ValueError, match="no such log level or format"):
         configure_logging(level, fmt)
+
+
+def test_frames_say_where_and_nothing_of_what() -> None:
+    def fail(depth: int) -> None:
+        if depth:
+            fail(depth - 1)
+        raise ValueError("somebody@example.com")
+
+    try:
+        fail(20)
+    except ValueError as error:
+        frames = frames_of(error)
+    assert len(frames) == 8
+    assert all(frame.startswith(f"{__file__}:") and frame.endswith(" fail") for frame in frames)
+    assert "somebody" not in str(frames)
+    assert frames_of(ValueError("never raised")) == []

@@ -13,9 +13,14 @@ from service.errors import InvalidError, RequestError, TooLargeError
 from service.kit.payload import Strict, Text, checked, read_json, refuse_repeats
 
 
+class Part(Strict):
+    size: int = 0
+
+
 class Question(Strict):
     noun: ClassVar[str] = "parameter"
 
+    part: Part = Part()
     window: Text | None = None
     from_: str | None = Field(None, alias="from")
     kpis: list[Annotated[str, Field(max_length=4)]] = Field(min_length=1)
@@ -42,7 +47,7 @@ def test_an_unknown_name_comes_with_the_nearest() -> None:
 
 def test_an_unknown_name_without_a_likeness_lists_all() -> None:
     error = refused({"{name}%s": 1})
-    assert error.message == "There is no parameter '{name}%s'. There are: window, from, kpis."
+    assert error.message == "There is no parameter '{name}%s'. There are: part, window, from, kpis."
     assert error.detail["nearest"] == []
 
 
@@ -61,6 +66,20 @@ def test_every_mistake_has_a_code_and_a_field(value: object, code: str, field: s
     error = refused(value)
     assert (error.code, error.detail["field"]) == (code, field)
     assert error.message.endswith(".")
+
+
+@pytest.mark.parametrize("value", [[], None, "text", 7])
+def test_what_is_no_object_is_told_so_without_the_name_of_a_class(value: object) -> None:
+    assert refused(value).message == "The body must be an object."
+    error = refused({"kpis": ["a"], "part": value})
+    assert error.message == "The parameter 'part' must be an object."
+
+
+def test_a_body_has_members() -> None:
+    with pytest.raises(InvalidError, match=r"^There is no member 'sise'\. Did you mean size\?$"):
+        checked(Part, {"sise": 1})
+    with pytest.raises(InvalidError, match=r"^The member 'size' is not acceptable: "):
+        checked(Part, {"size": "large"})
 
 
 def request(body: bytes = b"", query: bytes = b"") -> Request:

@@ -15,6 +15,8 @@ from service.domain.measures import Measure
 from service.kit.json import dumps
 from service.kpi.cells import Cell, sum_of
 from service.kpi.formula import Distinct
+from service.project.compact import compact
+from service.project.rebuild import rebuild
 from tests.kpi.world import (
     CATALOGUE,
     NOW,
@@ -59,6 +61,28 @@ async def test_none_in_the_window_is_zero_where_the_site_counts_it(make_world: M
     aov, leads = await world.ask("aov", "leads", **MARCH)
     assert (aov["value"], aov["reason"], aov["numerator"]) == (None, "zero_denominator", 0)
     assert (leads["value"], leads["reason"]) == (None, "no_data")
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_stated_zero_is_a_zero(make_world: Make, *, together: bool) -> None:
+    """Whether the 0 came alone, replaced a figure before anybody looked, or after."""
+    world = await make_world()
+    figures = {"impressions": 10, "clicks": 0}
+    first = spend("2026-03-05T10:00", 7, **figures)
+    last = spend("2026-03-05T10:00", 0, **figures)
+    await world.log(first)
+    if not together:
+        await world.project()
+    await world.happen(last, order("2026-03-06T10:00", 0, "1"))
+    ctr, clicks, cpc, paid, roas, revenue = await world.ask(
+        "ctr", "clicks", "cpc", "spend", "roas", "revenue", **MARCH
+    )
+    assert values([ctr, clicks, paid, revenue], "value", "reason") == [(0, None)] * 4
+    assert values([cpc, roas], "value", "reason") == [(None, "zero_denominator")] * 2
+    await compact(world.engine, world.site.id, NOW)
+    await rebuild(world.engine, world.site.id)
+    again = await world.ask("ctr", "clicks", "spend", "revenue", **MARCH)
+    assert values(again, "value", "reason") == [(0, None)] * 4
 
 
 async def test_a_zero_denominator_leaves_the_numerator_visible(make_world: Make) -> None:
@@ -125,18 +149,24 @@ async def test_a_share_has_an_interval_until_it_exceeds_one(make_world: Make) ->
     world = await make_world()
     await world.happen(
         *(view("2026-03-05T10:00", visitor) for visitor in range(1, 31)),
-        order("2026-03-05T10:00", 1, "1"),
+        spend("2026-03-05T10:00", 1, impressions=30, clicks=1),
     )
     assert (await world.ask_one("bounce_rate", **MARCH))["flags"] == []  # exactly 1
-    rate = await world.ask_one("conversion_rate", **MARCH)
+    rate = await world.ask_one("ctr", **MARCH)
     assert rate["flags"] == []
     assert rate["interval"]["method"] == "wilson"
     assert rate["interval"]["level"] == Decimal("0.95")
     assert rate["interval"]["low"] < 1 / 30 < rate["interval"]["high"]
-    await world.happen(*(order("2026-03-05T10:00", 1, f"more {n}") for n in range(30)))
-    rate = await world.ask_one("conversion_rate", **MARCH)
+    await world.happen(spend("2026-03-05T11:00", 1, clicks=30))
+    rate = await world.ask_one("ctr", **MARCH)
     assert rate["value"] == Decimal("1.0333333333333333")
     assert (rate["interval"], rate["flags"]) == (None, ["above_one"])
+
+
+async def test_what_is_no_part_of_the_other_has_no_interval(make_world: Make) -> None:
+    world = await make_world()
+    await world.happen(view("2026-03-05T10:00", 1), order("2026-03-05T10:00", 1, "1"))
+    assert (await world.ask_one("conversion_rate", **MARCH))["interval"] is None
 
 
 async def test_a_small_sample_is_flagged(make_world: Make) -> None:

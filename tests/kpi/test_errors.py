@@ -61,6 +61,13 @@ def test_an_unknown_view_names_those_there_are() -> None:
     error = refusal("lead_to_customer", view="kohort")
     assert (error.code, error.detail["nearest"]) == ("unknown_view", ["cohort"])
     assert plan(CATALOGUE, SITE, KpiQuery(("revenue",), view="cohort"), NOW).order[0].view == ""
+    assert refusal("revenue", view="banana").code == "unknown_view"
+    assert refusal("revenue", view="").code == "unknown_view"
+
+
+@pytest.mark.parametrize("currency", ["kroner", "D", "", "ßa", "ﬁm"])
+def test_a_currency_is_three_letters(currency: str) -> None:
+    assert refusal("revenue", currency=currency).code == "unknown_currency"
 
 
 def test_a_kpi_that_cannot_be_broken_down_says_so() -> None:

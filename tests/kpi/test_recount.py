@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from service.domain.dimensions import Dimension
 from service.domain.kinds import Kind
 from service.kpi.definition import Kpi
+from service.kpi.evidence import STATED
 from service.kpi.formula import KpiKind, Quantity, Unit, evidence, money_side
 from tests.kpi.recount import Keep, Recount
 from tests.kpi.world import CATALOGUE, Event, World, at, uid
@@ -184,7 +185,10 @@ def agrees(found: dict[str, Any], kpi: Kpi, view: str, recount: Recount, keep: K
 def never(recount: Recount, quantity: Quantity) -> bool:
     """Whether nothing at all shows that the site counts it."""
     labels = {measure.label for measure in evidence(quantity)}
-    return not any(added.value for added in recount.added if added.measure in labels)
+    stated = {measure.label for measure in STATED}  # also as 0
+    return not any(
+        added.value or added.measure in stated for added in recount.added if added.measure in labels
+    )
 
 
 def bucket_name(when: datetime, grain: str, tz: ZoneInfo) -> Any:

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import telemetry
 from service.domain.access import Site
-from service.kit.clock import FixedClock
 from service.kpi.engine import KpiEngine
 from service.kpi.snapshot import LOCK_CLASS, SnapshotTask, read_snapshots
+from tests.clock import FixedClock
 from tests.kpi.world import CATALOGUE, NOW, World, order, spend
 
 WINDOWS = ("last_month", "today")

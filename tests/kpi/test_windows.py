@@ -325,8 +325,8 @@ def test_an_unknown_zone_is_refused_before_anything_else() -> None:
         (WEDNESDAY, "last_quarter", "2025-10-01", "2026-01-01"),
         (WEDNESDAY, "this_year", "2025-01-01", "2025-05-20 14:30:00"),
         (WEDNESDAY, "last_year", "2024-01-01", "2025-01-01"),
-        # March has three days more than February: all of them are held against its end.
-        ("2026-03-30 09:00", "this_month", "2026-02-01", "2026-03-01"),
+        # March has three days more than February: they are held against its last one.
+        ("2026-03-30 09:00", "this_month", "2026-02-01", "2026-02-28 09:00:00"),
         ("2026-03-28 09:00", "this_month", "2026-02-01", "2026-02-28 09:00:00"),
         # The wall clock counts, not the number of hours.
         ("2026-03-29 12:00", "today", "2026-03-28", "2026-03-28 12:00:00"),
@@ -367,6 +367,9 @@ def test_the_period_before_an_explicit_window(
         (("2024-02-01", "2024-02-29"), "2023-02-01", "2023-03-01"),
         (("2026-05-20T10:00:00+02:00", "2026-05-20T12:00:00+02:00"),
          "2025-05-20 10:00:00", "2025-05-20 12:00:00"),
+        # Two hours of a day that the other year lacks are held against two hours.
+        (("2024-02-29T10:00:00+01:00", "2024-02-29T12:00:00+01:00"),
+         "2023-02-28 10:00:00", "2023-02-28 12:00:00"),
     ],
 )  # fmt: skip
 def test_the_previous_year(window: tuple[str, str], first: str, last: str) -> None:

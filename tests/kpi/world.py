@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.domain.access import Site
 from service.domain.dimensions import Dimension, dimension_id
 from service.domain.kinds import Flag, Kind
-from service.kit.clock import FixedClock, SystemClock
+from service.kit.clock import SystemClock
 from service.kpi.catalogue import load_catalogue
 from service.kpi.engine import KpiEngine
 from service.kpi.query import KpiQuery
 from service.project.runner import Runner
+from tests.clock import FixedClock
 
 CATALOGUE = load_catalogue()
 NOW = datetime(2026, 4, 10, 12, 34, 56, 789_123, UTC)

@@ -146,9 +146,12 @@ def _from_message(rows: list) -> Iterator[Added]:
     dim = dimension_id((sent_rows or rows)[0].dim)
     sent = first(Kind.EMAIL_SENT)
     said_delivered, said_bounced = first(Kind.EMAIL_DELIVERED), first(Kind.EMAIL_BOUNCED)
-    bounced = said_bounced if said_delivered is None else None
-    delivered = said_delivered or (sent if said_bounced is None else None)
     clicked = first(Kind.EMAIL_CLICKED, human=True)
+    shown = (first(Kind.EMAIL_OPENED), clicked, first(Kind.EMAIL_UNSUBSCRIBED),
+             first(Kind.EMAIL_COMPLAINED))  # fmt: skip
+    arrived = said_delivered is not None or any(at is not None for at in shown)
+    bounced = None if arrived else said_bounced
+    delivered = said_delivered or (sent if arrived or said_bounced is None else None)
     seen_by_human = [t for t in (first(Kind.EMAIL_OPENED, human=True), clicked) if t]
     outcomes = (
         (delivered, Measure.EMAILS_DELIVERED, Measure.EMAILS_DELIVERED_PERIOD),

@@ -12,8 +12,12 @@ from service.store.contributions import FACTS
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
-_DELIVERED = "r.delivered_at IS NOT NULL OR r.bounced_at IS NULL"
-_BOUNCED = "r.bounced_at IS NOT NULL AND r.delivered_at IS NULL"
+_ARRIVED = (
+    "coalesce(r.delivered_at, r.opened_at, r.clicked_at, r.unsubscribed_at, r.complained_at)"
+    " IS NOT NULL"
+)
+_DELIVERED = f"{_ARRIVED} OR r.bounced_at IS NULL"
+_BOUNCED = f"r.bounced_at IS NOT NULL AND NOT {_ARRIVED}"
 WORDS = {
     ("visit", "r.started_at"): "when the visit began",
     ("message", "r.sent_at"): "when it was sent",

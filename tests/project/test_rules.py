@@ -217,18 +217,28 @@ CASES = [
         },
     ),
     Case(
-        "a bounce, a click: both views",
+        "a bounce, a click: it arrived after all",
         [
             [mail(Kind.EMAIL_BOUNCED, after(minutes=15)), mail(Kind.EMAIL_SENT, NOON)],
             [mail(Kind.EMAIL_CLICKED, after(hours=1))],
         ],
         {
-            "emails_delivered@mail": 0,
-            "emails_bounced@mail": {0: 1},
-            "emails_bounced_period@mail": {15: 1},
+            "emails_delivered@mail": {0: 1},
+            "emails_delivered_period@mail": {0: 1},
+            "emails_bounced@mail": 0,
+            "emails_bounced_period@mail": 0,
             "emails_opened_human@mail": {0: 1},
             "emails_opened_human_period@mail": {60: 1},
             "emails_clicked_period@mail": {60: 1},
+        },
+    ),
+    Case(
+        "a bounce alone: both views",
+        [[mail(Kind.EMAIL_BOUNCED, after(minutes=15)), mail(Kind.EMAIL_SENT, NOON)]],
+        {
+            "emails_delivered@mail": 0,
+            "emails_bounced@mail": {0: 1},
+            "emails_bounced_period@mail": {15: 1},
         },
     ),
     Case(

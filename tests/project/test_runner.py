@@ -18,12 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.domain.access import Site
 from service.domain.dimensions import Dimension
 from service.domain.kinds import Kind
-from service.kit.clock import FixedClock, SystemClock
+from service.kit.clock import SystemClock
 from service.project import compact, runner
 from service.project.backlog import lock
 from service.project.rebuild import rebuild
 from service.project.runner import Runner
 from service.store.freshness import wait_until_projected
+from tests.clock import FixedClock
 from tests.project.agreement import check_rollups
 from tests.project.facts import crowded, facts
 from tests.project.log import Placed, Row, append, insert, next_batch_ids, uid

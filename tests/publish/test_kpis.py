@@ -9,6 +9,7 @@ import pytest
 
 from service.domain.access import Scope
 from service.kpi.catalogue import load_catalogue
+from service.kpi.plan import MOST_KPIS
 from service.publish.answers import CatalogueAnswer, KpiAnswer, KpiAnswers
 from tests.conftest import Database
 from tests.doors import cloned, doors, problem
@@ -116,9 +117,9 @@ async def test_a_mistake_is_explained(
     ("body", "status", "code"),
     [
         ({"kpis": []}, 422, "invalid"),
-        ({"kpis": ["roas"] * 51}, 422, "invalid"),
-        ({"kpis": ["roas"], "windows": "today"}, 422, "unknown_parameter"),
-        ({"window": "today"}, 422, "missing_parameter"),
+        ({"kpis": ["roas"] * (MOST_KPIS + 1)}, 422, "invalid"),
+        ({"kpis": ["roas"], "windows": "today"}, 422, "unknown_field"),
+        ({"window": "today"}, 422, "missing_field"),
         ({"kpis": ["roas", "rosa"]}, 404, "unknown_kpi"),
         ([], 422, "invalid"),
     ],
@@ -127,6 +128,26 @@ async def test_a_mistake_in_a_body_is_explained(
     client: httpx.AsyncClient, body: object, status: int, code: str
 ) -> None:
     problem(await client.post("/v1/kpis/query", json=body), status, code)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "The member 'kpis' is required."),
+        (
+            {"kpis": ["roas"], "widnow": "today"},
+            "There is no member 'widnow'. Did you mean window?",
+        ),
+        ([], "The body must be an object."),
+    ],
+)
+async def test_a_body_has_members_and_a_query_parameters(
+    client: httpx.AsyncClient, body: object, message: str
+) -> None:
+    answer = await client.post("/v1/kpis/query", json=body)
+    assert answer.json()["message"] == message
+    answer = await client.get("/v1/kpis/roas?widnow=today")
+    assert answer.json()["message"] == "There is no parameter 'widnow'. Did you mean window?"
 
 
 async def test_a_body_that_is_no_json(client: httpx.AsyncClient) -> None:

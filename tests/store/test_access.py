@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.domain.access import Principal, Scope
 from service.errors import ConflictError, InvalidError, RetryableError
-from service.kit.clock import FixedClock
 from service.store import lookups
 from service.store.access import (
     KeyStore,
@@ -25,6 +24,7 @@ from service.store.access import (
     revoke_key,
 )
 from service.store.engine import make_engine
+from tests.clock import FixedClock
 from tests.conftest import Database
 from tests.proxy import proxy_to
 
