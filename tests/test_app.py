@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -197,3 +198,14 @@ async def test_a_worker_that_fails_is_logged_and_started_again() -> None:
         async with working(worker, restart_seconds=0.01):
             await asyncio.wait_for(worker.again.wait(), 5)
     assert [log["event"] for log in logs] == ["worker_failed"]
+
+
+async def test_the_lag_is_the_database_s_own(postgres_url: str, template: str) -> None:
+    """Whoever should project: here nobody does."""
+    async with cloned(postgres_url, template) as engine, doors(engine) as client:
+        lag = "kompas_projection_lag_seconds"
+        assert f"\n{lag} 0.0\n" in (await client.get("/metrics")).text
+        sent = await client.post("/v1/events", json={"kind": "lead", "lead": "l-1"})
+        assert sent.status_code == 200
+        (waited,) = re.findall(rf"^{lag} (\S+)$", (await client.get("/metrics")).text, re.M)
+        assert 0 < float(waited) < 60

@@ -125,6 +125,28 @@ def test_sigterm_answers_what_is_under_way(home: Path) -> None:
         assert service.process.wait(15) == 0
 
 
+def test_a_database_that_dies_beside_its_service_comes_back(home: Path) -> None:
+    with kompas_serve(KOMPAS_DATA_DIR=str(home / "dies")) as service:
+        spend(service, "12")
+        server = postmaster(home / "dies")
+        assert server
+        os.kill(server, signal.SIGKILL)
+        body = {"source": "google", "date": "2026-01-06", "cost": "3", "currency": "DKK"}
+        deadline = time.monotonic() + 30
+        while (answer := service.post("/v1/ad-spend", body)).status == 503:
+            assert int(answer.headers["Retry-After"]) > 0
+            assert time.monotonic() < deadline
+        assert answer.json["accepted"] == 1
+        service.wait_ready()
+        assert service.kpi("spend", **JANUARY)["value"] == 15
+
+
+@pytest.mark.parametrize("command", [("serve", "--no-worker", "--port", "0"), ("worker",)])
+def test_parts_of_a_service_need_a_shared_database(command: tuple[str, ...], home: Path) -> None:
+    result = kompas(*command, KOMPAS_DATA_DIR=str(home / "parts"))
+    refused(result, command[0], "KOMPAS_DATABASE_URL")
+
+
 @pytest.fixture
 def busy() -> Iterator[int]:
     with socket.socket() as taken:
@@ -154,6 +176,8 @@ def test_an_unwritable_data_directory_is_one_sentence(home: Path) -> None:
         ("mysql://root@127.0.0.1/kompas", "postgresql://"),
         ("not an address", "postgresql://"),
         ("postgresql://kompas:hidden@127.0.0.1:1/kompas", "127.0.0.1:1"),
+        ("postgresql://kompas:hidden@127.0.0.1:port/kompas", "postgresql://"),
+        ("postgresql://kompas:hidden@127.0.0.1/kompas?bogus=5", "'bogus'"),
     ],
 )
 def test_a_wrong_database_url_is_one_sentence(url: str, word: str) -> None:
