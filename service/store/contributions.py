@@ -2,8 +2,8 @@
 
 A fact is a row of a fact table, or a row of the log for kinds that need no journey. Its
 contributions are rows `(at, measure, currency, dim_id, value)`. Because this is the only place
-that says so, four things agree by construction: the differences that projections append, a
-rebuild, the ragged edges of a window (read from facts directly), and the self-check.
+that says so, three things agree by construction: the differences that projections append, a
+rebuild, and the ragged edges of a window (read from facts directly).
 """
 
 from __future__ import annotations
