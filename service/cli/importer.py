@@ -114,14 +114,14 @@ def read_events(file: TextIO, kind: str, columns: Columns, delimiter: str) -> It
 
 def _send(url: str, key: str, events: list[Any]) -> dict[str, Any]:
     """One batch's answer; waits and tries again while the service asks for it."""
-    request = Request(  # noqa: S310 - the operator's own address, http or https as given
+    request = Request(  # noqa: S310 -- the operator's own address, http or https as given
         url,
         data=json.dumps(events).encode(),
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
     for left in reversed(range(TRIES)):
         try:
-            with urlopen(request, timeout=60) as answer:  # noqa: S310 - as above
+            with urlopen(request, timeout=60) as answer:  # noqa: S310 -- as above
                 return dict(json.load(answer))
         except HTTPError as error:
             if error.code in {429, 503} and left:
@@ -191,7 +191,7 @@ def _summarise(counts: Counter[str]) -> None:
         raise typer.Exit(1)
 
 
-def import_file(  # noqa: PLR0917 - the library hands options in by name
+def import_file(  # noqa: PLR0917 -- the library hands options in by name
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted(DOORS))}.")],
     file: Annotated[Path, typer.Argument(help="A CSV file with a header line.")],
     mapping: Annotated[

@@ -21,7 +21,7 @@ Send an order, and ask for the revenue of today:
   curl -s {url}/v1/conversions -H 'Authorization: Bearer {secret}' -d '{{"order":"A-1001","value":"499.95","currency":"{currency}","campaign":"spring"}}'
   curl -s '{url}/v1/kpis/revenue?window=today' -H 'Authorization: Bearer {secret}'
 """
-_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared with, not bound to
 
 
 def address_of(listener: socket.socket) -> str:

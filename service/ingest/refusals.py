@@ -22,7 +22,7 @@ class RefusalCode(StrEnum):
     UNKNOWN_KIND = "unknown_kind"
     WRONG_KIND = "wrong_kind"
     WRONG_SITE = "wrong_site"
-    SECRET_KEY_NEEDED = "secret_key_needed"  # noqa: S105 - a code, not a secret
+    SECRET_KEY_NEEDED = "secret_key_needed"  # noqa: S105 -- a code, not a secret
     MISSING_FIELD = "missing_field"
     UNKNOWN_FIELD = "unknown_field"
     CONFLICTING_FIELDS = "conflicting_fields"

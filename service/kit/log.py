@@ -79,7 +79,7 @@ def frames_of(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
-class request_context:  # noqa: N801 - used as a statement, like contextlib's own
+class request_context:  # noqa: N801 -- used as a statement, like contextlib's own
     """Put `request_id` on every line logged inside, in this task and in those it starts."""
 
     __slots__ = ("_request_id", "_token")

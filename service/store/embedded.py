@@ -186,7 +186,7 @@ class EmbeddedPostgres:
             shutil.rmtree(building, ignore_errors=True)
 
     def _initdb(self, folder: Path) -> None:
-        assert self._bin is not None  # noqa: S101 (set by _prepare; for the type checker)
+        assert self._bin is not None  # noqa: S101 -- set by _prepare; for the type checker
         options = [
             f"--pgdata={folder}", f"--username={NAME}", "--encoding=UTF8", "--locale=C",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth-local=trust",
@@ -253,7 +253,7 @@ class EmbeddedPostgres:
             raise EmbeddedError(f"Postgres started on {self.cluster}, but does not answer.")
 
     def _spawn(self) -> None:
-        assert self._bin is not None  # noqa: S101 (set by _prepare; for the type checker)
+        assert self._bin is not None  # noqa: S101 -- set by _prepare; for the type checker
         with (self.data_dir / "postgres-start.log").open("wb") as log:
             self._process = self._account.spawn(
                 [str(self._bin / "postgres"), "-D", str(self.cluster)], stdout=log, stderr=log

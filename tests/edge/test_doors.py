@@ -159,6 +159,16 @@ HOSTILE: dict[str, tuple[str | bytes, int, str]] = {
     "more than 5 MiB": (b" " * (5 * MIB + 1), 413, "body_too_large"),
     "gzip": (gzip.compress(lead().encode()), 200, ""),
     "gzip, cut": (gzip.compress(lead().encode())[:-4], 400, "invalid_gzip"),
+    "millions of empty objects": (
+        gzip.compress(b"[" + b"{}," * 2_000_000 + b"{}]"),
+        413,
+        "too_many_values",
+    ),
+    "a number's exponent": (
+        '{"kind":"lead","quantity":1e9999999999999999999}',
+        400,
+        "number_too_large",
+    ),
     "a gzip bomb": (gzip.compress(b"[" * (9 * MIB)), 413, "body_too_large"),
 }
 

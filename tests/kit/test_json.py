@@ -84,6 +84,8 @@ def test_what_is_read(text: str, value: Any) -> None:
         (b"0." + b"1" * 31, "number_too_long"),
         (b"1e65", "number_too_large"),
         (b"1e-100000", "number_too_large"),
+        (b"1e9999999999999999999", "number_too_large"),
+        (b"-0e-9999999999999999999", "number_too_large"),
         (b"[" * 17 + b"]" * 17, "too_deep"),
         (b'{"a":' * 17 + b"1" + b"}" * 17, "too_deep"),
         (b"[" * 100_000 + b"]" * 100_000, "too_deep"),
