@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service.errors import ForbiddenError, NotFoundError, UnauthorizedError
 
@@ -21,6 +21,35 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class ChannelRule(NamedTuple):
+    """A site's own rule: touches that match get `channel`; '' matches anything.
+
+    Patterns are compared in lower case; a `*` at the end stands for any rest.
+    """
+
+    channel: str
+    source: str = ""
+    medium: str = ""
+    campaign: str = ""
+
+
+class SiteRules(NamedTuple):
+    """What a site decides for itself.
+
+    `fiscal_month` is the month in which its year begins (1 to 12). A touch is credited within
+    `lookback_days` before the conversion. Figures are provisional until `late_hours` after the
+    window's end. `props` are the declared props that answers can be broken down by. `own_hosts`
+    never count as a referrer; `channels` come before the general rules.
+    """
+
+    fiscal_month: int = 1
+    lookback_days: int = 30
+    late_hours: int = 24
+    props: tuple[str, ...] = ()
+    own_hosts: tuple[str, ...] = ()
+    channels: tuple[ChannelRule, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """The tracked property, as far as a request needs it.
@@ -33,6 +62,7 @@ class Site:
     timezone: str
     currency: str
     secret: bytes
+    rules: SiteRules = SiteRules()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ class Measure(IntEnum):
     EMAILS_CLICKED_PERIOD = 25
     EMAILS_UNSUBSCRIBED_PERIOD = 26
     EMAILS_COMPLAINED_PERIOD = 27
+    EMAIL_OPENS = 28
+    """Period view: every open, however often the same message was opened."""
 
     LEADS = 30
     LEADS_IDENTIFIED = 31
@@ -50,10 +52,17 @@ class Measure(IntEnum):
     COST_OF_GOODS = 45
     ORDERS_WITH_COST = 46
     """Orders whose cost of goods is known: profit is null unless this equals ORDERS."""
+    UNITS = 47
+    """Pieces sold, as the lines of orders state them."""
+    REFUNDS_BY_ORDER = 48
+    """The same as REFUNDS, booked when the order was placed instead of when it was refunded."""
 
     SPEND = 50
     IMPRESSIONS = 51
     CLICKS = 52
+    INVALID_CLICKS = 53
+    VIEWABLE_IMPRESSIONS = 54
+    MEASURABLE_IMPRESSIONS = 55
 
     POSTS = 60
     ENGAGEMENTS = 61
@@ -95,6 +104,7 @@ MONEY = frozenset(
     {
         Measure.GROSS_REVENUE,
         Measure.REFUNDS,
+        Measure.REFUNDS_BY_ORDER,
         Measure.COST_OF_GOODS,
         Measure.SPEND,
         Measure.CUSTOM_VALUE,

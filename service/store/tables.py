@@ -42,6 +42,19 @@ def _text(name: str) -> Column[str]:
     return Column(name, Text, nullable=False, server_default=text("''"))
 
 
+def _small(name: str, default: int) -> Column[int]:
+    return Column(name, SmallInteger, nullable=False, server_default=text(str(default)))
+
+
+def _detail(name: str = "detail_id") -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
+def _touches() -> tuple[Column[list[int]], ...]:
+    names = ("touch_dims", "touch_details", "touch_weights")
+    return tuple(Column(name, ARRAY(BigInteger)) for name in names)
+
+
 # --- Reference tables: no site, or the sites themselves -------------------------------------
 
 site = Table(
@@ -54,6 +67,11 @@ site = Table(
     Column("currency", Text, nullable=False),
     Column("secret", LargeBinary, nullable=False),
     Column("created_at", _Time, nullable=False, server_default=text("now()")),
+    _small("fiscal_month", 1),
+    _small("lookback_days", 30),
+    _small("credited_days", 30),
+    _small("late_hours", 24),
+    Column("rules", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("id", name="site_pkey"),
     UniqueConstraint("slug", name="site_slug_key"),
 )
@@ -101,6 +119,17 @@ fx_rate = Table(
     CheckConstraint("rate > 0", name="fx_rate_rate_check"),
 )
 
+kpi_definition = Table(
+    "kpi_definition",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("version", Integer, nullable=False, autoincrement=False),
+    Column("data", JSONB, nullable=False),
+    Column("created_at", _Time, nullable=False, server_default=text("now()")),
+    Column("retired_at", _Time),
+    PrimaryKeyConstraint("id", "version", name="kpi_definition_pkey"),
+)
+
 # --- The log ---------------------------------------------------------------------------------
 
 batch = Table(
@@ -132,6 +161,7 @@ event = Table(
     Column("kind", SmallInteger, nullable=False),
     Column("flags", SmallInteger, nullable=False),
     Column("data", JSONB, nullable=False),
+    _detail(),
     Index("event_batch_id", "batch_id"),
     Index("event_occurred_at", "occurred_at", postgresql_using="brin"),
     Index("event_visitor", "visitor", postgresql_where=text("visitor <> 0")),
@@ -160,7 +190,20 @@ dimension = Table(
     _text("content"),
     _text("term"),
     _text("survey"),
+    _text("event"),
     PrimaryKeyConstraint("site_id", "dim_id", name="dimension_pkey"),
+)
+
+detail = Table(
+    "detail",
+    metadata,
+    _site_id(),
+    Column("detail_id", BigInteger, nullable=False),
+    _text("page"),
+    _text("country"),
+    _text("device"),
+    Column("props", JSONB, nullable=False, server_default=text("'{}'")),
+    PrimaryKeyConstraint("site_id", "detail_id", name="detail_pkey"),
 )
 
 rejection = Table(
@@ -191,6 +234,8 @@ visit = Table(
     Column("entry_batch", BigInteger, nullable=False),
     Column("entry_seq", SmallInteger, nullable=False),
     Column("hits", Integer, nullable=False),
+    _detail(),
+    Column("campaign_previous_at", _Time),
     PrimaryKeyConstraint("site_id", "visitor", "started_at", name="visit_pkey"),
     Index("visit_started_at", "site_id", "started_at", postgresql_include=["previous_at"]),
 )
@@ -212,6 +257,18 @@ message = Table(
     Column("unsubscribed_at", _Time),
     Column("complained_at", _Time),
     PrimaryKeyConstraint("site_id", "message", name="message_pkey"),
+    Index("message_sent_at", "site_id", "sent_at"),
+)
+
+identity = Table(
+    "identity",
+    metadata,
+    _site_id(),
+    Column("person", UUID(as_uuid=True), nullable=False),
+    Column("visitor", BigInteger, nullable=False),
+    Column("batch_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("site_id", "person", "visitor", name="identity_pkey"),
+    Index("identity_visitor", "site_id", "visitor"),
 )
 
 lead = Table(
@@ -229,7 +286,12 @@ lead = Table(
     Column("own_dim", BigInteger, nullable=False),
     Column("dim_id", BigInteger, nullable=False),
     Column("converted_at", _Time),
+    _detail("own_detail"),
+    _detail(),
+    *_touches(),
     PrimaryKeyConstraint("site_id", "lead", name="lead_pkey"),
+    Index("lead_won_at", "site_id", "won_at"),
+    Index("lead_converted_at", "site_id", "converted_at"),
     Index("lead_visitor", "site_id", "visitor", postgresql_where=text("visitor <> 0")),
 )
 
@@ -252,7 +314,16 @@ conversion = Table(
     Column("is_new", Boolean, nullable=False),
     Column("own_dim", BigInteger, nullable=False),
     Column("dim_id", BigInteger, nullable=False),
+    Column("lead", UUID(as_uuid=True)),
+    Column("order_at", _Time),
+    Column("units", BigInteger),
+    Column("lines", JSONB),
+    _detail("own_detail"),
+    _detail(),
+    *_touches(),
     PrimaryKeyConstraint("site_id", "batch_id", "seq", name="conversion_pkey"),
+    Index("conversion_lead", "site_id", "lead", postgresql_where=text("lead IS NOT NULL")),
+    Index("conversion_order_at", "site_id", "order_at", postgresql_where=text("refund")),
     Index("conversion_occurred_at", "site_id", "occurred_at"),
     Index("conversion_visitor", "site_id", "visitor", postgresql_where=text("visitor <> 0")),
     Index("conversion_customer", "site_id", "customer", "occurred_at"),
@@ -296,6 +367,18 @@ def _rollup(name: str) -> Table:
 
 rollup_quarter = _rollup("rollup_quarter")
 rollup_day = _rollup("rollup_day")
+
+rollup_recency = Table(
+    "rollup_recency",
+    metadata,
+    _site_id(),
+    Column("bucket", _Time, nullable=False),
+    Column("previous", _Time, nullable=False),
+    Column("dim_id", BigInteger, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    Column("scope", SmallInteger, nullable=False),
+    Index("rollup_recency_bucket", "site_id", "scope", "bucket"),
+)
 
 kpi_snapshot = Table(
     "kpi_snapshot",

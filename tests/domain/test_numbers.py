@@ -51,6 +51,7 @@ MEASURES = """
 25 emails_clicked_period
 26 emails_unsubscribed_period
 27 emails_complained_period
+28 email_opens
 30 leads
 31 leads_identified
 32 leads_converted
@@ -62,9 +63,14 @@ MEASURES = """
 44 new_customers
 45 cost_of_goods
 46 orders_with_cost
+47 units
+48 refunds_by_order
 50 spend
 51 impressions
 52 clicks
+53 invalid_clicks
+54 viewable_impressions
+55 measurable_impressions
 60 posts
 61 engagements
 62 followers
@@ -137,5 +143,5 @@ def test_groups_of_kinds() -> None:
 
 def test_measures_of_money() -> None:
     assert {measure.label for measure in MONEY} == {
-        *("gross_revenue", "refunds", "cost_of_goods", "spend", "custom_value")
+        *("gross_revenue", "refunds", "refunds_by_order", "cost_of_goods", "spend", "custom_value")
     }

@@ -18,6 +18,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -29,6 +30,7 @@ from tests.conftest import Database
 SQUAWK = str(Path(sys.executable).parent / "squawk")
 ROOT = Path(__file__).parents[2]
 RULES = Path(__file__).parent / "squawk.toml"
+REVISIONS = ("0001", "0002", "0003")
 
 COLUMNS = """
 SELECT c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
@@ -86,10 +88,11 @@ def configured(connection: Connection | None = None, output: TextIO | None = Non
     return config
 
 
-def offline_sql() -> str:
-    """What `alembic upgrade head --sql` prints, after the timeouts that `env.py` sets online."""
+def offline_sql(revision: str) -> str:
+    """What alembic prints for one migration, after the timeouts that `env.py` sets online."""
     output = io.StringIO()
-    command.upgrade(configured(output=output), "head", sql=True)
+    before = ScriptDirectory.from_config(configured()).get_revision(revision).down_revision
+    command.upgrade(configured(output=output), f"{before or 'base'}:{revision}", sql=True)
     timeouts = re.findall(r"SET \w+_timeout = '\w+'", (script_location() / "env.py").read_text())
     return "".join(f"{timeout};\n" for timeout in timeouts) + output.getvalue()
 
@@ -101,15 +104,21 @@ def squawk(sql: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([SQUAWK, *arguments], check=False, capture_output=True, text=True)
 
 
-def test_the_sql_is_safe_beside_a_running_version(tmp_path: Path) -> None:
-    result = squawk(offline_sql(), tmp_path)
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_the_sql_is_safe_beside_a_running_version(revision: str, tmp_path: Path) -> None:
+    result = squawk(offline_sql(revision), tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_squawk_would_notice_a_lock_that_stops_the_service(tmp_path: Path) -> None:
-    result = squawk(f"{offline_sql()}\nCREATE INDEX slow ON event_key (seen_on);", tmp_path)
+    result = squawk(f"{offline_sql('0001')}\nCREATE INDEX slow ON event_key (seen_on);", tmp_path)
     assert result.returncode == 1
     assert "require-concurrent-index-creation" in result.stdout
+
+
+def test_every_migration_is_linted() -> None:
+    scripts = ScriptDirectory.from_config(configured()).walk_revisions()
+    assert {script.revision for script in scripts} == set(REVISIONS)
 
 
 async def described(engine: AsyncEngine) -> set[str]:
