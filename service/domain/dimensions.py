@@ -12,8 +12,8 @@ from typing import NamedTuple
 DIMENSIONS = ("channel", "source", "medium", "campaign", "content", "term", "survey", "event")
 """Breakdown names, in the order of `Dimension` and of the columns of table `dimension`."""
 
-DETAILS = ("landing_page", "country", "device")
-"""Breakdown names of `Detail`'s own columns, in their order; `product` and `props.…` beside them."""
+DETAILS = {"landing_page": "page", "page": "page", "country": "country", "device": "device"}
+"""Breakdown names, and the column of `detail` that has the value: of a visit it is the entry's."""
 
 PRODUCT = "product"
 """Breakdown by the lines of orders."""

@@ -1,0 +1,83 @@
+"""Runs the engine's statements: refuses those that would read too much, and tells who listens.
+
+Everything that the engine reads goes through `run`, so an explanation shows all of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import InvalidError
+
+MOST_ROWS = 20_000_000
+"""A statement that Postgres expects to read more rows is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One statement that was run: its text, its values, rows answered and seconds taken."""
+
+    sql: str
+    values: Mapping[str, Any]
+    rows: int
+    seconds: float
+
+
+LISTENER: ContextVar[list[Ran] | None] = ContextVar("LISTENER", default=None)
+"""Statements run in this context are appended to the list, if there is one."""
+
+
+async def run(
+    connection: AsyncConnection,
+    statement: TextClause,
+    values: Mapping[str, Any],
+    *,
+    guarded: bool = False,
+) -> Sequence[Row[Any]]:
+    """The rows of a statement.
+
+    A `guarded` one reads facts in bulk: InvalidError (`too_many_facts`) if the planner expects it
+    to read more than `MOST_ROWS` rows.
+    """
+    if guarded:
+        await _check(connection, statement, values)
+    started = time.perf_counter()
+    rows = (await connection.execute(statement, values)).all()
+    listener = LISTENER.get()
+    if listener is not None:
+        listener.append(Ran(statement.text, values, len(rows), time.perf_counter() - started))
+    return rows
+
+
+async def _check(
+    connection: AsyncConnection, statement: TextClause, values: Mapping[str, Any]
+) -> None:
+    plan = await connection.scalar(text(f"EXPLAIN (FORMAT JSON) {statement.text}"), values)
+    expected = scanned(plan[0]["Plan"], "Plan Rows")
+    if expected > MOST_ROWS:
+        raise InvalidError(
+            f"This would read about {expected:,} stored facts, and may read {MOST_ROWS:,};"
+            " choose a shorter window, or a breakdown that the rollups hold.",
+            code="too_many_facts",
+            field="window",
+        )
+
+
+def scanned(node: Mapping[str, Any], rows: str) -> int:
+    """The rows that the scans of a plan (as EXPLAIN's JSON has it) read.
+
+    `rows` is "Plan Rows" for what is expected, or "Actual Rows" for what was read; rows that a
+    filter removed were read as well.
+    """
+    below = sum(scanned(child, rows) for child in node.get("Plans", ()))
+    if "Scan" not in node["Node Type"] or node["Node Type"] in {"CTE Scan", "Subquery Scan"}:
+        return below
+    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return below + int((node[rows] + removed) * node.get("Actual Loops", 1))
