@@ -50,6 +50,10 @@ class SiteRules(NamedTuple):
     channels: tuple[ChannelRule, ...] = ()
 
 
+NO_RULES = SiteRules()
+"""What holds for a site that decided nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """The tracked property, as far as a request needs it.
@@ -62,7 +66,7 @@ class Site:
     timezone: str
     currency: str
     secret: bytes
-    rules: SiteRules = SiteRules()
+    rules: SiteRules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What ingest hands to the log: one row per event, and the dimensions that rows refer to."""
+"""What ingest hands to the log: one row per event, and what rows refer to by its id."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from service.domain.dimensions import Dimension
+from service.domain.dimensions import Detail, Dimension
 
 
 class LogRow(NamedTuple):
@@ -24,6 +24,7 @@ class LogRow(NamedTuple):
     occurred_at: datetime
     visitor: int
     dim_id: int
+    detail_id: int
     flags: int
     key: UUID | None
     data: str
@@ -51,6 +52,7 @@ class Submission:
     door: str
     rows: list[LogRow] = field(default_factory=list)
     dimensions: dict[int, Dimension] = field(default_factory=dict)
+    details: dict[int, Detail] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
 
 

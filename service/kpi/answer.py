@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from service.domain.models import Model
+from service.domain.money import MICROS
 from service.kpi import numbers
+from service.kpi.cells import Cell
 from service.kpi.compute import Figure, Flag
 from service.kpi.definition import Kpi
-from service.kpi.formula import Formula, KpiKind, Unit, money_side
+from service.kpi.formula import (
+    Distinct,
+    Formula,
+    IntervalMethod,
+    KpiKind,
+    TermKey,
+    Unit,
+    is_money,
+    label,
+    money_side,
+)
+from service.kpi.freshness import Cohort
 from service.kpi.intervals import LEVEL, Interval
 from service.kpi.money import MissingRate
+from service.kpi.noise import Noise
 from service.kpi.windows import Window, local_text
 
 Number = int | Decimal | None
@@ -25,10 +40,11 @@ MOST_MISSING = 50
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The same KPI over another window."""
+    """The same KPI over another window; `noise` says whether chance explains the change."""
 
     window: Window
     figure: Figure
+    noise: Noise | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +54,37 @@ class Point:
     start: datetime
     end: datetime
     figure: Figure
+    interval: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a breakdown; `label` is '' for what has no value in the dimension."""
+    """One row of a breakdown; a label is '' for what has no value in the dimension."""
 
-    label: str
+    labels: tuple[str, ...]
     figure: Figure
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """All `rows` of a breakdown that are not among the largest, together."""
+
+    rows: int
+    figure: Figure
+    interval: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One KPI over one window, with everything that was asked for beside it.
 
-    `currency` is None where neither side is an amount; `also` are values of other KPIs that stay
-    visible when this one has none, as they would be published; `series` and `breakdown` are None
-    unless asked for; `as_of` is the instant (UTC) as of which all events are counted.
+    `currency` is None where neither side is an amount, `model` where nothing is credited to
+    touches; `also` are values of other KPIs that stay visible when this one has none, as they
+    would be published, and `terms` those of the formula's quantities; `series` and `breakdown`
+    are None unless asked for, `rest` unless rows were left over; `provisional` says that late
+    events are still expected; `cohort` is None unless the view follows one; `as_of` is the instant
+    (UTC) as of which all events are counted.
     """
 
     kpi: Kpi
@@ -62,15 +92,20 @@ class Answer:
     view: str
     window: Window
     currency: str | None
+    model: Model | None
     figure: Figure
     interval: Interval | None
     flags: Sequence[Flag]
     missing: Sequence[MissingRate]
     also: Mapping[str, Number]
+    terms: Sequence[tuple[str, Number]]
     comparison: Comparison | None
     series: Sequence[Point] | None
-    by: str | None
+    by: tuple[str, ...]
     breakdown: Sequence[Row] | None
+    rest: Rest | None
+    provisional: bool
+    cohort: Cohort | None
     as_of: datetime
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,15 +117,20 @@ class Answer:
             "direction": self.kpi.direction.value,
             "currency": self.currency,
             "view": self.view or None,
+            "model": None if self.model is None else self.model.label,
+            "counting": "exact" if self._counts_people else None,
             "window": self.window.bounds,
             **self._figure(self.figure),
-            "interval": None if self.interval is None else _interval(self.interval),
+            "interval": _interval(self.interval),
             "flags": [flag.value for flag in self.flags],
             "also": dict(self.also),
             "compare": None if self.comparison is None else self._comparison(self.comparison),
             "series": None if self.series is None else [self._point(at) for at in self.series],
             "breakdown": None if self.breakdown is None else [self._row(r) for r in self.breakdown],
+            "rest": None if self.rest is None else self._rest(self.rest),
             "benchmark": None,
+            "provisional": self.provisional,
+            "cohort": None if self.cohort is None else asdict(self.cohort),
             "as_of": self.as_of.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         }
         if self.missing:
@@ -99,6 +139,10 @@ class Answer:
                 for rate in sorted(self.missing)[:MOST_MISSING]
             ]
         return answer
+
+    @property
+    def _counts_people(self) -> bool:
+        return any(isinstance(quantity, Distinct) for quantity, _ in self.formula.keys)
 
     def _figure(self, figure: Figure) -> dict[str, Any]:
         formula = self.formula
@@ -119,15 +163,28 @@ class Answer:
             "reason": comparison.figure.reason,
             "change": published(self.kpi, change),
             "change_ratio": None if share is None else numbers.ratio(share),
+            "beyond_noise": None if comparison.noise is None else comparison.noise.beyond,
+            "noise_method": None if comparison.noise is None else comparison.noise.method,
         }
 
     def _point(self, point: Point) -> dict[str, Any]:
         zone = self.window.zone
         span = {"from": local_text(point.start, zone), "to": local_text(point.end, zone)}
-        return span | self._figure(point.figure)
+        return span | self._figure(point.figure) | self._uncertainty(point.interval)
 
     def _row(self, row: Row) -> dict[str, Any]:
-        return {str(self.by): row.label or None} | self._figure(row.figure)
+        labels = {name: text or None for name, text in zip(self.by, row.labels, strict=True)}
+        return labels | self._figure(row.figure) | self._uncertainty(row.interval)
+
+    def _rest(self, rest: Rest) -> dict[str, Any]:
+        whole = {"rows": rest.rows} | self._figure(rest.figure)
+        return whole | self._uncertainty(rest.interval)
+
+    def _uncertainty(self, interval: Interval | None) -> dict[str, Any]:
+        # Parts have the intervals that need no look at their days.
+        if self.formula.interval in {IntervalMethod.WILSON, IntervalMethod.NPS}:
+            return {"interval": _interval(interval)}
+        return {}
 
 
 def published(kpi: Kpi, value: Fraction | None) -> Number:
@@ -145,7 +202,21 @@ def _side(value: Fraction | None, *, money: bool) -> Number:
     return numbers.amount(value) if money else numbers.count(value)
 
 
-def _interval(interval: Interval) -> dict[str, Any]:
+def published_term(key: TermKey, total: Cell | None) -> tuple[str, Number]:
+    """A quantity's name with its filter, and its amount in units; None when it is not known."""
+    quantity, where = key
+    conditions = ", ".join(f"{name} = {value}" for name, value in where)
+    name = f"{label(quantity)}[{conditions}]" if conditions else label(quantity)
+    if total is None or key in total.missing:
+        return name, None
+    amount = Fraction(total.amounts.get(key, 0))
+    is_amount = is_money(quantity)
+    return name, _side(amount / MICROS if is_amount else amount, money=is_amount)
+
+
+def _interval(interval: Interval | None) -> dict[str, Any] | None:
+    if interval is None:
+        return None
     return {
         "low": interval.low,
         "high": interval.high,

@@ -7,20 +7,26 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from service.domain.access import Site
+from service.domain.models import Model
 from service.errors import InvalidError
-from service.kit.nearest import nearest
 from service.kpi.catalogue import Catalogue
+from service.kpi.checks import (
+    check_breakdowns,
+    check_horizon,
+    check_product,
+    check_top,
+    model_of,
+    refunds_by_order,
+)
 from service.kpi.definition import Kpi
-from service.kpi.filters import Filters, check_dimension, parse
-from service.kpi.formula import Formula, TermKey
-from service.kpi.grains import bounds
+from service.kpi.filters import Filters, parse, parse_by
+from service.kpi.formula import Distinct, Formula, IntervalMethod, TermKey
+from service.kpi.grains import MAX_BUCKETS, bounds
 from service.kpi.query import KpiQuery
+from service.kpi.variants import by_order_date
 from service.kpi.windows import Window, compared, resolve
 from service.kpi.zones import zone
 from service.store.fx import check_currency
-
-MODELS = ("last_non_direct",)
-"""Attribution models there are credits of."""
 
 MOST_KPIS = 100
 LONGEST_WAIT_MS = 60_000
@@ -32,12 +38,8 @@ class Asked:
 
     kpi: Kpi
     view: str
+    formula: Formula
     also: tuple[Kpi, ...]
-
-    @property
-    def formula(self) -> Formula:
-        """The formula of the view."""
-        return self.kpi.views[self.view]
 
     @property
     def keys(self) -> frozenset[TermKey]:
@@ -63,17 +65,33 @@ class Period:
         none: frozenset[TermKey] = frozenset()
         return none.union(*(asked.keys for asked in self.asked))
 
+    @property
+    def daily_keys(self) -> frozenset[TermKey]:
+        """What is also read by day, because a formula's uncertainty has the day as its unit."""
+        none: frozenset[TermKey] = frozenset()
+        formulas = (one.formula for one in self.asked if self._needs_days(one.formula))
+        keys = none.union(*(formula.keys for formula in formulas))
+        return frozenset(key for key in keys if not isinstance(key[0], Distinct))
+
+    def _needs_days(self, formula: Formula) -> bool:
+        if formula.interval is IntervalMethod.DELTA:
+            return True
+        return self.before is not None and formula.interval is IntervalMethod.NONE
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A query that can be answered; `zone` is the site's, whose days the rollups hold."""
 
-    site_id: int
+    site: Site
     zone: ZoneInfo
     currency: str
     grain: str | None
-    by: str | None
+    by: tuple[str, ...]
+    top: int | None
     filters: Filters
+    model: Model
+    horizon: int | None
     periods: tuple[Period, ...]
     order: tuple[Asked, ...]
 
@@ -84,35 +102,28 @@ def plan(catalogue: Catalogue, site: Site, query: KpiQuery, now: datetime) -> Pl
     Raises NotFoundError for an unknown KPI and InvalidError, with the field and what would be
     right, for everything else that cannot be answered.
     """
-    check_model(query.model)
+    model = model_of(query.model)
     order = _asked(catalogue, query)
-    by = None if query.by is None else check_dimension(query.by, "by")
-    filters = parse(query.where)
+    by = parse_by(query.by, site.rules.props)
+    filters = parse(query.where, site.rules.props)
     for asked in order:
-        _check_dimensions(asked.kpi, by, filters)
+        check_breakdowns(asked.kpi, by, filters)
+        check_horizon(asked.kpi, asked.view, query.horizon)
+    check_product(by, filters, model)
     currency = site.currency if query.currency is None else query.currency
     return Plan(
-        site_id=site.id,
+        site=site,
         zone=zone(site.timezone, "site"),
         currency=check_currency(currency, "currency"),
         grain=query.grain,
         by=by,
+        top=check_top(query.top, by),
         filters=filters,
+        model=model,
+        horizon=query.horizon,
         periods=_periods(order, site, query, now),
         order=order,
     )
-
-
-def check_model(model: str | None) -> None:
-    """InvalidError with the models there are, unless the model is one of them."""
-    if model is not None and model not in MODELS:
-        raise InvalidError(
-            f"'{model[:100]}' is not an attribution model; there is {', '.join(MODELS)}.",
-            code="unknown_model",
-            field="model",
-            nearest=nearest(model, MODELS),
-            supported=list(MODELS),
-        )
 
 
 def wait_seconds(query: KpiQuery, default: float) -> float:
@@ -126,6 +137,13 @@ def wait_seconds(query: KpiQuery, default: float) -> float:
     return min(query.wait_ms, LONGEST_WAIT_MS) / 1000
 
 
+def days_of(window: Window) -> tuple[datetime, ...] | None:
+    """The window cut into the days of its zone; None when they are too many to look at each."""
+    if (window.end - window.start).days >= MAX_BUCKETS:
+        return None
+    return bounds(window, "day")
+
+
 def _asked(catalogue: Catalogue, query: KpiQuery) -> tuple[Asked, ...]:
     if not 1 <= len(query.kpis) <= MOST_KPIS:
         raise InvalidError(
@@ -133,28 +151,16 @@ def _asked(catalogue: Catalogue, query: KpiQuery) -> tuple[Asked, ...]:
             code="invalid_kpis",
             field="kpis",
         )
-    kpis = [catalogue.get(kpi_id) for kpi_id in query.kpis]
-    return tuple(
-        Asked(kpi, kpi.view(query.view), tuple(catalogue.get(other) for other in kpi.also_visible))
-        for kpi in kpis
-    )
+    by_order = refunds_by_order(query.refunds)
+    kpis = [catalogue.get(kpi_id, query.version) for kpi_id in query.kpis]
+    return tuple(_one(catalogue, kpi, query.view, by_order=by_order) for kpi in kpis)
 
 
-def _check_dimensions(kpi: Kpi, by: str | None, filters: Filters) -> None:
-    asked = {"by": [by] if by else [], "where": [name for name, _ in filters]}
-    can = ", ".join(kpi.breakdowns)
-    for field, names in asked.items():
-        for name in names:
-            if name in kpi.breakdowns:
-                continue
-            raise InvalidError(
-                f"{kpi.id} cannot be broken down or filtered by {name}"
-                + (f"; it can by {can}." if can else ", nor by anything else."),
-                code="unsupported_breakdown" if field == "by" else "unsupported_filter",
-                field=field,
-                nearest=nearest(name, kpi.breakdowns),
-                supported=list(kpi.breakdowns),
-            )
+def _one(catalogue: Catalogue, kpi: Kpi, view: str | None, *, by_order: bool) -> Asked:
+    chosen = kpi.view(view)
+    formula = kpi.views[chosen]
+    also = tuple(catalogue.get(other) for other in kpi.also_visible)
+    return Asked(kpi, chosen, by_order_date(formula) if by_order else formula, also)
 
 
 def _periods(
@@ -174,6 +180,7 @@ def _period(
     preset: str | None, asked: tuple[Asked, ...], site: Site, query: KpiQuery, now: datetime
 ) -> Period:
     tz = site.timezone if query.tz is None else query.tz
-    window = resolve(preset, query.start, query.end, tz, now)
+    fiscal_month = site.rules.fiscal_month
+    window = resolve(preset, query.start, query.end, tz, now, fiscal_month)
     before = None if query.compare is None else compared(window, query.compare)
-    return Period(window, bounds(window, query.grain), before, asked)
+    return Period(window, bounds(window, query.grain, fiscal_month), before, asked)

@@ -146,8 +146,8 @@ class SnapshotTask:
         taken_at = self._clock.now()
         samples: list[Sample] = []
         as_of = taken_at
+        every = tuple((await self._kpis.definitions()).kpis)
         for window in self._windows:
-            every = tuple(self._kpis.catalogue.kpis)
             answers = await self._kpis.answer(site, KpiQuery(every, window=window, wait_ms=0))
             samples += _samples(window, answers)
             as_of = min(as_of, *(answer.as_of for answer in answers))

@@ -18,7 +18,7 @@ class Definition(BaseModel):
     edge: str = Field(description="What happens where the formula alone does not say.")
     unit: Literal["fraction", "currency", "count", "factor", "points"]
     direction: Literal["up", "down", "none"] = Field(description="Which way is better.")
-    kind: Literal["simple", "ratio", "distinct"]
+    kind: Literal["simple", "ratio", "derived", "distinct", "cohort"]
     additivity: Literal["full", "none"] = Field(
         description="Whether the values of parts sum to the value of the whole."
     )
@@ -30,7 +30,7 @@ class Definition(BaseModel):
     source: str = Field(description="Where the definition comes from.")
     owner: str
     version: int
-    status: Literal["stable", "experimental", "deprecated"]
+    status: Literal["stable", "experimental", "deprecated", "superseded", "retired"]
 
 
 class CatalogueAnswer(BaseModel):
@@ -74,10 +74,20 @@ class Bucket(Figure):
 
     from_: datetime = Field(alias="from")
     to: datetime
+    interval: Interval | None = None
 
 
 class Part(Figure):
-    """One row of a breakdown; the dimension's name holds its value."""
+    """One row of a breakdown; each dimension's name holds its value."""
+
+    interval: Interval | None = None
+
+
+class Rest(Figure):
+    """What `top` left out, together; counts of distinct people do not add up, and have no value."""
+
+    rows: int = Field(description="How many rows of the breakdown it stands for.")
+    interval: Interval | None = None
 
 
 class Comparison(BaseModel):
@@ -89,6 +99,20 @@ class Comparison(BaseModel):
     value: float | None
     change: float | None
     change_ratio: float | None
+    beyond_noise: bool | None = Field(
+        description="Whether chance alone explains the change in at most one case of twenty;"
+        " null when nothing can be said."
+    )
+    noise_method: str | None
+
+
+class Cohort(BaseModel):
+    """How old the members of a cohort are: young ones may still change the value."""
+
+    youngest_days: int
+    oldest_days: int
+    horizon_days: int | None
+    complete: bool | None = Field(description="Whether every member had the whole horizon.")
 
 
 class MissingRate(BaseModel):
@@ -108,11 +132,16 @@ class KpiAnswer(Figure):
     window: Window
     view: str | None = None
     currency: str | None = None
+    model: str | None = Field(None, description="Attribution model, where something is credited.")
+    counting: Literal["exact"] | None = Field(
+        None, description="How distinct people were counted, where any were."
+    )
     flags: list[str] = []
     interval: Interval | None = None
     compare: Comparison | None = None
     series: list[Bucket] | None = None
     breakdown: list[Part] | None = None
+    rest: Rest | None = None
     benchmark: dict[str, object] | None = None
     also: dict[str, float | None] = Field(
         {}, description="Other KPIs that stay visible when this one has no value."
@@ -120,6 +149,8 @@ class KpiAnswer(Figure):
     missing: list[MissingRate] | None = Field(
         None, description="Exchange rates that are missing, when that is the reason."
     )
+    provisional: bool = Field(description="Whether late events of the window are still expected.")
+    cohort: Cohort | None = None
     as_of: datetime = Field(description="Everything that came in before this is counted.")
 
 

@@ -72,7 +72,7 @@ class KpiDoors:
 
     async def list_kpis(self, given: Annotated[CatalogueParameters, Query()]) -> Response:
         """Every KPI: what it means, how it is computed, and which way is better."""
-        kpis = [definition(kpi, given.lang) for kpi in self._kpis.catalogue]
+        kpis = [definition(kpi, given.lang) for kpi in await self._kpis.definitions()]
         return json_response({"kpis": kpis})
 
     async def get_kpi(

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from service.kit.payload import Strict, Text
+from service.kpi.checks import LONGEST_HORIZON, MOST_TOP
 from service.kpi.plan import LONGEST_WAIT_MS, MOST_KPIS
 from service.kpi.query import KpiQuery
 
@@ -52,23 +53,52 @@ class KpiParameters(Strict):
         examples=["day"],
     )
     by: Word | None = Field(
-        None, description="Adds a breakdown by a dimension.", examples=["channel"]
+        None,
+        description="Adds a breakdown by one or more dimensions, with commas between them.",
+        examples=["channel,campaign"],
+    )
+    top: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_TOP,
+        description="Answers so many rows of the breakdown, the largest; the others as `rest`.",
+        examples=[10],
     )
     where: Annotated[Text, Field(max_length=8192)] | None = Field(
         None,
-        description="Filter: dimension:value pairs with commas between them; a backslash escapes.",
-        examples=["campaign:spring,channel:Email"],
+        description="Filter: dimension:value with commas between them; value* for what begins"
+        " with it, !dimension:value for all others; a backslash escapes.",
+        examples=["campaign:spring*,!channel:Email"],
     )
     compare: Word | None = Field(
         None,
-        description="Adds a comparison: previous_period or previous_year.",
+        description="Adds a comparison: previous_period, previous_year, previous_year_weekday"
+        " (52 weeks before), or another window as from/to.",
         examples=["previous_period"],
     )
     model: Word | None = Field(
-        None, description="Attribution model of credited KPIs.", examples=["last_non_direct"]
+        None,
+        description="Attribution model of credited KPIs: last_non_direct (the default), last,"
+        " first, linear, position_based or time_decay.",
+        examples=["last_non_direct"],
     )
     view: Word | None = Field(
         None, description="cohort or period, for KPIs that have both.", examples=["period"]
+    )
+    horizon: int | None = Field(
+        None,
+        ge=1,
+        le=LONGEST_HORIZON,
+        description="Days that each member of a cohort is given; without it, until now.",
+        examples=[30],
+    )
+    refunds: Word | None = Field(
+        None,
+        description="When a refund counts: refund_date (the default) or order_date.",
+        examples=["order_date"],
+    )
+    version: int | None = Field(
+        None, ge=1, description="An earlier version of the definition; the newest by default."
     )
     site: Word | None = Field(None, description="Another site's slug; admin keys only.")
     currency: Word | None = Field(
@@ -93,10 +123,14 @@ class KpiParameters(Strict):
             tz=self.tz,
             grain=self.grain,
             by=self.by,
+            top=self.top,
             where=self.where,
             compare=self.compare,
             view=self.view,
             model=self.model,
+            horizon=self.horizon,
+            refunds=self.refunds,
+            version=self.version,
             currency=self.currency,
             wait_ms=self.wait,
         )

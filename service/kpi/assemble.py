@@ -1,0 +1,144 @@
+"""Makes an answer out of what was found: figures, their uncertainty, parts and comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from fractions import Fraction
+from itertools import pairwise
+
+from service.domain.models import CREDITED
+from service.errors import InvalidError
+from service.kpi.answer import (
+    Answer,
+    Comparison,
+    Number,
+    Point,
+    Rest,
+    Row,
+    published,
+    published_term,
+)
+from service.kpi.cells import Cell, CellKey, sum_of
+from service.kpi.compute import Figure, figure, is_absent, missing_rates
+from service.kpi.find import Found, Whole
+from service.kpi.formula import Distinct, Formula, Quantity
+from service.kpi.freshness import cohort, provisional
+from service.kpi.noise import Sample, beyond_noise
+from service.kpi.plan import Asked, Plan
+from service.kpi.uncertainty import flags, interval
+
+_NOTHING = Fraction(0)
+MOST_ROWS = 10_000
+"""A breakdown with more rows is refused: half of one would not add up."""
+
+Unknown = Collection[Quantity]
+
+
+def assembled(asked: Plan, one: Asked, found: Found, unknown: Unknown, as_of: datetime) -> Answer:
+    """The answer for one KPI of the plan."""
+    formula, total = one.formula, found.now.total
+    sample = _sample(formula, found.now, unknown)
+    computed = sample.figure
+    breakdown, rest = _breakdown(asked, one, found, unknown)
+    window = found.period.window
+    return Answer(
+        kpi=one.kpi,
+        formula=formula,
+        view=one.view,
+        window=window,
+        currency=asked.currency if formula.has_money else None,
+        model=asked.model if any(key[0] in CREDITED for key in formula.keys) else None,
+        figure=computed,
+        interval=interval(formula, total, computed, sample.days),
+        flags=flags(one.kpi, formula, computed),
+        missing=sorted(missing_rates(formula, total)),
+        also={
+            kpi.id: published(kpi, figure(kpi.views[kpi.default_view], total, unknown).value)
+            for kpi in one.also
+        },
+        terms=_terms(formula, total, unknown),
+        comparison=_comparison(one, found, sample, unknown),
+        series=_series(one, found, unknown),
+        by=asked.by,
+        breakdown=breakdown,
+        rest=rest,
+        provisional=provisional(window.end, as_of, asked.site.rules.late_hours),
+        cohort=cohort(window, as_of, asked.horizon) if one.view == "cohort" else None,
+        as_of=as_of,
+    )
+
+
+def _sample(formula: Formula, whole: Whole, unknown: Unknown) -> Sample:
+    days = None
+    if whole.days is not None:
+        days = [figure(formula, cell, unknown) for cell in whole.days]
+    return Sample(figure(formula, whole.total, unknown), whole.total, days)
+
+
+def _terms(formula: Formula, total: Cell, unknown: Unknown) -> list[tuple[str, Number]]:
+    keys = sorted(formula.keys, key=lambda key: (str(key[0]), key[1]))
+    return [published_term(key, None if key[0] in unknown else total) for key in keys]
+
+
+def _comparison(one: Asked, found: Found, now: Sample, unknown: Unknown) -> Comparison | None:
+    if found.period.before is None or found.before is None:
+        return None
+    before = _sample(one.formula, found.before, unknown)
+    noise = beyond_noise(one.kpi, one.formula, now, before)
+    return Comparison(found.period.before, before.figure, noise)
+
+
+def _series(one: Asked, found: Found, unknown: Unknown) -> list[Point] | None:
+    if found.series is None:
+        return None
+    points = []
+    for bucket, (start, end) in enumerate(pairwise(found.period.bounds), start=1):
+        cell = found.series.get(bucket, Cell())
+        computed = figure(one.formula, cell, unknown)
+        points.append(Point(start, end, computed, interval(one.formula, cell, computed, None)))
+    return points
+
+
+def _breakdown(
+    asked: Plan, one: Asked, found: Found, unknown: Unknown
+) -> tuple[list[Row] | None, Rest | None]:
+    if found.breakdown is None:
+        return None, None
+    formula = one.formula
+    cells = {label: cell for label, cell in found.breakdown.items() if not is_absent(formula, cell)}
+    if asked.top is None and len(cells) > MOST_ROWS:
+        raise InvalidError(
+            f"The breakdown has {len(cells)} rows, and may have {MOST_ROWS}; ask for the largest"
+            " with top=, choose a shorter window, or filter with where=.",
+            code="too_many_rows",
+            field="by",
+        )
+    rows = [_row(formula, label, cell, unknown) for label, cell in cells.items()]
+    total = figure(formula, found.now.total, unknown)
+    by_denominator = abs(total.denominator or _NOTHING) > abs(total.numerator or _NOTHING)
+    rows.sort(key=lambda row: (-_size(row, by_denominator=by_denominator), row.labels))
+    if asked.top is None or len(rows) <= asked.top:
+        return rows, None
+    others = [cells[row.labels] for row in rows[asked.top :]]
+    return rows[: asked.top], _rest(formula, others, unknown)
+
+
+def _row(formula: Formula, label: CellKey, cell: Cell, unknown: Unknown) -> Row:
+    computed = figure(formula, cell, unknown)
+    labels = label if isinstance(label, tuple) else (str(label),)
+    return Row(labels, computed, interval(formula, cell, computed, None))
+
+
+def _rest(formula: Formula, cells: Collection[Cell], unknown: Unknown) -> Rest:
+    if any(isinstance(quantity, Distinct) for quantity, _ in formula.keys):
+        # The same people may be in several of the rows.
+        return Rest(len(cells), Figure(None, "not_additive", None, None), None)
+    total = sum_of(cells)
+    computed = figure(formula, total, unknown)
+    return Rest(len(cells), computed, interval(formula, total, computed, None))
+
+
+def _size(row: Row, *, by_denominator: bool) -> float:
+    side = row.figure.denominator if by_denominator else row.figure.numerator
+    return float(abs(side)) if side is not None else -1.0
