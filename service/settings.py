@@ -168,6 +168,12 @@ class Settings(BaseSettings):
         json_schema_extra=_must_be("* or origins such as https://www.example.dk"),
     )
 
+    kpi_dir: Path | None = Field(
+        None,
+        description="Folder with TOML files of your own KPIs; unset: none.",
+        json_schema_extra=_must_be("the path of a folder"),
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _ignore_service_links(cls, values: dict[str, Any]) -> dict[str, Any]:

@@ -98,3 +98,11 @@ SNAPSHOT_FAILURES = Counter(
     "Refreshes of a site's published KPIs that failed; the old ones stay.",
     registry=REGISTRY,
 )
+
+# --- Users' own KPIs --------------------------------------------------------------------------
+
+KPI_DEFINITIONS_INVALID = Counter(
+    "kompas_kpi_definitions_invalid",
+    "Stored KPIs found invalid and left out; the log says which.",
+    registry=REGISTRY,
+)

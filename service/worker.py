@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.kit.clock import Clock
 from service.kit.log import get_logger
-from service.kpi.catalogue import load_catalogue
 from service.kpi.engine import KpiEngine
+from service.kpi.live import LiveCatalogue
 from service.kpi.snapshot import SnapshotTask
 from service.project.runner import Runner
 from service.settings import Settings
@@ -43,7 +43,8 @@ class Worker:
         self._engine = engine
         self._clock = clock
         self.runner = Runner(engine, clock)
-        kpis = KpiEngine(engine, load_catalogue(), clock, settings.read_wait_ms / 1000)
+        catalogue = LiveCatalogue(engine, clock, settings.kpi_dir)
+        kpis = KpiEngine(engine, catalogue, clock, settings.read_wait_ms / 1000)
         self._snapshots = SnapshotTask(
             kpis, engine, clock, settings.metrics_windows, settings.metrics_refresh_seconds
         )

@@ -24,7 +24,7 @@ ALTER TABLE site
 CREATE TABLE kpi_definition (
     id text NOT NULL,
     version integer NOT NULL,
-    data jsonb NOT NULL,
+    data json NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     retired_at timestamptz,
     CONSTRAINT kpi_definition_pkey PRIMARY KEY (id, version)

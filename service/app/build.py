@@ -38,9 +38,12 @@ from service.ingest.intake import Intake
 from service.ingest.writer import Writer
 from service.kit.clock import Clock
 from service.kit.http import json_response
-from service.kpi.catalogue import load_catalogue
 from service.kpi.engine import KpiEngine
+from service.kpi.explain import Explainer
+from service.kpi.live import LiveCatalogue
 from service.kpi.snapshot import read_snapshots
+from service.publish.definitions import DefinitionDoors
+from service.publish.explain import ExplainDoor
 from service.publish.kpis import KpiDoors
 from service.publish.metrics import KpiExposition, MetricsDoor
 from service.settings import Settings
@@ -70,7 +73,7 @@ class Parts:
         self.keys = KeyStore(engine)
         self.writer = Writer(engine, clock, wake)
         self.intake = Intake(self.writer, Vault(engine), clock)
-        self.catalogue = load_catalogue()
+        self.catalogue = LiveCatalogue(engine, clock, settings.kpi_dir)
         self.kpis = KpiEngine(engine, self.catalogue, clock, settings.read_wait_ms / 1000)
 
     @cached_property
@@ -100,9 +103,12 @@ class Parts:
         reader = Admission(self.keys, KeyScope.READ)
         token = self.settings.metrics_token
         snapshots = partial(read_snapshots, self.engine)
-        exposition = KpiExposition(self._snapshot_stamp, snapshots, self.catalogue)
+        exposition = KpiExposition(self._snapshot_stamp, snapshots, self.catalogue.current)
+        explainer = Explainer(self.kpis, self.engine, self.clock)
         doors = (
             KpiDoors(self.kpis, self.keys),
+            DefinitionDoors(self.catalogue, self.keys),
+            ExplainDoor(explainer, self.keys),
             SiteDoors(
                 self.engine,
                 admin,

@@ -121,6 +121,8 @@ def _problems(path: str, method: str, operation: Mapping[str, Any]) -> dict[str,
         found |= _WITH_BODY
         found |= _WITH_NAME if path in {"/v1/keys", "/v1/kpis/query"} else {}
         found |= _CONFLICT if method == "post" and path == "/v1/sites" else {}
+    if path == "/v1/kpis/{id}" and method in {"put", "delete"}:
+        found |= {"409": "It is not yours to change, or others rely on what it is."}
     return dict(sorted(found.items()))
 
 

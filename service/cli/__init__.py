@@ -8,6 +8,7 @@ import typer
 
 from service.cli.documents import docs, openapi
 from service.cli.importer import import_file
+from service.cli.kpi import kpi
 from service.cli.manage import key, site
 from service.cli.serve import migrate, rebuild, serve, worker
 from service.errors import KompasError, StartupError
@@ -28,6 +29,7 @@ commands.command("openapi")(openapi)
 commands.command("docs")(docs)
 commands.add_typer(site, name="site")
 commands.add_typer(key, name="key")
+commands.add_typer(kpi, name="kpi")
 
 
 def main() -> None:

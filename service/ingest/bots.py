@@ -88,6 +88,16 @@ def is_bot(user_agent: str) -> bool:
     return _is_bot(user_agent[:_LONGEST])
 
 
+@lru_cache(maxsize=8192)
+def _is_mail_proxy(agent: str) -> bool:
+    return _READERS_PROXY.search(agent) is not None
+
+
+def is_mail_proxy(user_agent: str) -> bool:
+    """Whether a mail service fetched for its reader: where that machine stands says nothing."""
+    return _is_mail_proxy(user_agent[:_LONGEST])
+
+
 def is_machine(user_agent: str) -> bool:
     """Whether a mail was opened or clicked by a scanner or a prefetcher.
 

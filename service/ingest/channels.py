@@ -3,6 +3,7 @@
 Source of the rules: Google Analytics help, answer 9756891 ("Default channel group"), in the form
 of the macro in Velir/dbt-ga4, but with "is email" where the macro has "contains email", as Google
 writes it. Added: a channel for AI assistants, and click ids. Everything is compared in lower case.
+A site may put rules of its own before these.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from service.domain.access import NO_RULES, ChannelRule, SiteRules
 from service.domain.dimensions import Dimension
-from service.ingest.masking import masked
-from service.ingest.sources import canonical, category_of, source_of_host
+from service.ingest.masking import masked, printable
+from service.ingest.sources import canonical, category_of, is_payment, source_of_host
 
 _PAID = re.compile(r"^(.*cp.*|ppc|retargeting|paid.*)$")
 _SHOP_CAMPAIGN = re.compile(r"^(.*(([^a-df-z]|^)shop|shopping).*)$")
@@ -90,10 +92,26 @@ CLICK_IDS: tuple[tuple[str, str], ...] = (
 """Query parameters that only an advertising click carries; fbclid marks unpaid clicks too."""
 
 
-def channel_of(source: str, medium: str, campaign: str) -> str:
-    """The channel of a tagged touch; see `RULES`."""
+def _fits(pattern: str, text: str) -> bool:
+    if pattern.endswith("*"):
+        return text.startswith(pattern[:-1])
+    return not pattern or text == pattern
+
+
+def _is_met(rule: ChannelRule, touch: Touch) -> bool:
+    return all(map(_fits, rule[1:], touch[:3]))
+
+
+def channel_of(
+    source: str, medium: str, campaign: str, own: tuple[ChannelRule, ...] = ()
+) -> str:
+    """The channel of a tagged touch: by the first of the site's `own` rules that is met, else by
+    `RULES`."""
     source, medium = source.lower(), medium.lower()
     touch = Touch(source, medium, campaign.lower(), category_of(source))
+    for rule in own:
+        if _is_met(rule, touch):
+            return rule.channel
     return next(name for name, holds in RULES if holds(touch))
 
 
@@ -127,8 +145,7 @@ def _clean(text: str) -> str:
     text = masked(text.strip())
     if text.lower() in _UNSET:
         return ""
-    # Control characters could make two combinations look like one to the dimension's hash.
-    return text if text.isprintable() else re.sub(r"[\x00-\x1f\x7f]", " ", text).strip()
+    return printable(text).strip()
 
 
 def is_own_host(host: str, page_host: str) -> bool:
@@ -139,33 +156,52 @@ def is_own_host(host: str, page_host: str) -> bool:
     ) and "" not in (host, page_host)
 
 
-def classify(said: Tags, referrer_host: str, page_host: str, query: str) -> Dimension:
+def _is_below(host: str, hosts: tuple[str, ...]) -> bool:
+    return any(host == own or host.endswith("." + own) for own in hosts)
+
+
+def _brings_nobody(referrer_host: str, page_host: str, rules: SiteRules) -> bool:
+    """Whether the page before is no source: the site's own, or where its orders are paid."""
+    return (
+        is_own_host(referrer_host, page_host)
+        or _is_below(referrer_host, rules.own_hosts)
+        or is_payment(referrer_host)
+    )
+
+
+def classify(
+    said: Tags, referrer_host: str, page_host: str, query: str, rules: SiteRules = NO_RULES
+) -> Dimension:
     """The dimension of a page view: what was `said`, then utm tags, click ids, the referrer.
 
     Hosts are lower-case without port ('' for none), `query` is the page's query string. Source
     and medium are stored in lower case, campaign, content and term as they were written.
     """
     linked, clicked = _link_tags(query) if query else (NO_TAGS, "")
-    referrer = "" if is_own_host(referrer_host, page_host) else referrer_host
+    referrer = "" if _brings_nobody(referrer_host, page_host, rules) else referrer_host
     merged = (
         said if linked is NO_TAGS else Tags(*(a or b for a, b in zip(said, linked, strict=True)))
     )
-    return _remembered(merged, clicked, referrer)
+    return _remembered(merged, clicked, referrer, rules.channels)
 
 
-def from_tags(tags: Tags) -> Dimension:
+def from_tags(tags: Tags, rules: SiteRules = NO_RULES) -> Dimension:
     """The dimension of an event that is no visit: its explicit fields alone, or the empty one."""
-    return _remembered(tags, "", "") if any(tags) else Dimension()
+    return _remembered(tags, "", "", rules.channels) if any(tags) else Dimension()
 
 
-def _remembered(tags: Tags, clicked: str, referrer_host: str) -> Dimension:
+def _remembered(
+    tags: Tags, clicked: str, referrer_host: str, own: tuple[ChannelRule, ...]
+) -> Dimension:
     # Real tags are short and come again; long ones would fill the memory and never be asked for.
     if sum(map(len, tags)) + len(referrer_host) > _CACHED_CHARACTERS:
-        return _verdict(tags, clicked, referrer_host)
-    return _cached_verdict(tags, clicked, referrer_host)
+        return _verdict(tags, clicked, referrer_host, own)
+    return _cached_verdict(tags, clicked, referrer_host, own)
 
 
-def _verdict(tags: Tags, clicked: str, referrer_host: str) -> Dimension:
+def _verdict(
+    tags: Tags, clicked: str, referrer_host: str, own: tuple[ChannelRule, ...]
+) -> Dimension:
     source, medium, campaign, content, term = (_clean(text) for text in tags)
     source, medium = canonical(source.lower()), medium.lower()
     if clicked and not medium and source in {"", clicked}:
@@ -174,7 +210,7 @@ def _verdict(tags: Tags, clicked: str, referrer_host: str) -> Dimension:
         known = source_of_host(referrer_host)
         source = known.name if known else referrer_host.removeprefix("www.")
         medium = "organic" if known and known.category == "search" else "referral"
-    channel = channel_of(source, medium, campaign)
+    channel = channel_of(source, medium, campaign, own)
     return Dimension(channel, source, medium, campaign, content, term)
 
 

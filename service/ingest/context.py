@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from service.domain.access import Site
 from service.domain.kinds import Kind
 from service.ingest import bots
+from service.ingest.devices import device_of
 from service.ingest.hashing import SEPARATOR, Keyring, keyring
 from service.store.secrets import Salts
 
@@ -30,6 +31,7 @@ class Context:
     kind: Kind | None = None
     user_agent: str = field(default="", repr=False)
     address: str = field(default="", repr=False)
+    country: str = ""
     opted_out: bool = False
     prefetch: bool = False
     browser: bool = False
@@ -58,6 +60,17 @@ class Context:
     def machine(self) -> bool:
         """Whether a mail scanner or prefetcher, not a reader, opened or clicked."""
         return self.browser and (self.prefetch or bots.is_machine(self.user_agent))
+
+    # Plain properties: these verdicts are cached by user agent, and `cached_property` takes a lock.
+    @property
+    def device(self) -> str:
+        """What sort of device a visitor's browser runs on; '' for servers."""
+        return device_of(self.user_agent) if self.browser else ""
+
+    @property
+    def visitor_country(self) -> str:
+        """`country`, unless a mail service's machine stands there."""
+        return "" if self.country and bots.is_mail_proxy(self.user_agent) else self.country
 
     @cached_property
     def latest(self) -> datetime:

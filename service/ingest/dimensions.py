@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from service.domain.access import SiteRules
 from service.domain.dimensions import Dimension, dimension_id
 from service.ingest.channels import Tags, classify, from_tags
+from service.ingest.masking import masked, printable
 
 Values = Mapping[str, Any]
 """The parsed fields of one event by name; what was left out is absent."""
@@ -15,7 +17,7 @@ Values = Mapping[str, Any]
 Placed = tuple[int, Dimension]
 """A dimension and its id, 0 for the empty one."""
 
-Place = Callable[[Values], Placed]
+Place = Callable[[Values, SiteRules], Placed]
 
 _CACHED_CHARACTERS = 1024
 """Texts of 8 KiB would make the caches weigh 100 MB."""
@@ -36,35 +38,38 @@ def _tags(values: Values) -> Tags:
     )
 
 
-def _viewed(tags: Tags, referrer: str, host: str, query: str) -> Placed:
-    return _placed(classify(tags, referrer, host, query))
+def _viewed(tags: Tags, referrer: str, host: str, query: str, rules: SiteRules) -> Placed:
+    return _placed(classify(tags, referrer, host, query, rules))
 
 
-def _said(tags: Tags, medium: str, survey: str) -> Placed:
+def _said(tags: Tags, rules: SiteRules, medium: str, survey: str, event: str) -> Placed:
     assumed = not tags.medium
-    dimension = from_tags(tags._replace(medium=medium) if assumed else tags)
-    return _placed(dimension._replace(medium="" if assumed else dimension.medium, survey=survey))
+    dimension = from_tags(tags._replace(medium=medium) if assumed else tags, rules)
+    medium = "" if assumed else dimension.medium
+    return _placed(dimension._replace(medium=medium, survey=survey, event=event))
 
 
 _known_view = lru_cache(maxsize=16384)(_viewed)
 _known_tags = lru_cache(maxsize=8192)(_said)
 
 
-def of_view(values: Values) -> Placed:
+def of_view(values: Values, rules: SiteRules) -> Placed:
     """A page view: its fields, then the tags in its address, then the page before it."""
     page, tags = values["url"], _tags(values)
     place = _known_view if sum(map(len, tags)) + len(page.query) < _CACHED_CHARACTERS else _viewed
-    return place(tags, values.get("referrer", ""), page.host, page.query)
+    return place(tags, values.get("referrer", ""), page.host, page.query, rules)
 
 
-def _of_tags(tags: Tags, medium: str = "", survey: str = "") -> Placed:
-    small = sum(map(len, tags)) + len(survey) < _CACHED_CHARACTERS
-    return (_known_tags if small else _said)(tags, medium, survey)
+def _of_tags(
+    tags: Tags, rules: SiteRules, medium: str = "", survey: str = "", event: str = ""
+) -> Placed:
+    small = sum(map(len, tags)) + len(survey) + len(event) < _CACHED_CHARACTERS
+    return (_known_tags if small else _said)(tags, rules, medium, survey, event)
 
 
-def of_fields(values: Values) -> Placed:
+def of_fields(values: Values, rules: SiteRules) -> Placed:
     """Anything that is no visit: what its fields say, or nothing."""
-    return _of_tags(_tags(values))
+    return _of_tags(_tags(values), rules)
 
 
 def assuming(medium: str) -> Place:
@@ -72,21 +77,27 @@ def assuming(medium: str) -> Place:
 
     What was paid for on google is Paid Search, also when nobody wrote `cpc` beside the cost.
     """
-    return lambda values: _of_tags(_tags(values), medium)
+    return lambda values, rules: _of_tags(_tags(values), rules, medium)
 
 
-def of_post(values: Values) -> Placed:
+def of_post(values: Values, rules: SiteRules) -> Placed:
     """A social post: its network is the source."""
     tags = _tags(values)
-    return _of_tags(tags if tags.source else tags._replace(source=values["network"]), "social")
+    named = tags if tags.source else tags._replace(source=values["network"])
+    return _of_tags(named, rules, "social")
 
 
-def of_survey(values: Values) -> Placed:
+def of_survey(values: Values, rules: SiteRules) -> Placed:
     """An answer: its fields, and which survey it belongs to."""
-    return _of_tags(_tags(values), survey=values["survey"])
+    return _of_tags(_tags(values), rules, survey=values["survey"])
 
 
-def of_search(values: Values) -> Placed:
+def of_search(values: Values, rules: SiteRules) -> Placed:
     """A search volume: nobody came by it, so it has no channel."""
-    _, dimension = _of_tags(_tags(values))
+    _, dimension = _of_tags(_tags(values), rules)
     return _placed(dimension._replace(channel=""))
+
+
+def of_custom(values: Values, rules: SiteRules) -> Placed:
+    """A custom event: its fields, and its name."""
+    return _of_tags(_tags(values), rules, event=printable(masked(values["name"])).strip())

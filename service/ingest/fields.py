@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from service.domain.money import MoneyError, to_micros
 from service.ingest.context import Context
-from service.ingest.masking import masked
+from service.ingest.masking import masked, printable
 from service.ingest.refusals import RefusalCode as Code
 from service.ingest.refusals import RefusedError
 from service.kit import json
@@ -39,12 +39,13 @@ class Page(NamedTuple):
     """A parsed http(s) address.
 
     `host` is lower case without port, `text` what the log holds (host, port unless it is the
-    usual one, path), `query` has no question mark.
+    usual one, path), `query` has no question mark, `path` is that of `text` in printable form.
     """
 
     host: str
     text: str
     query: str
+    path: str
 
 
 def text(value: Any, _context: Context) -> str:
@@ -111,16 +112,21 @@ def boolean(value: Any, _context: Context) -> bool:
 _AMOUNT = re.compile(r"-?[0-9]{1,13}(?:\.[0-9]{1,18})?")
 
 
-def amount(value: Any, _context: Context) -> int:
-    """Money as millionths, exactly: a JSON number or a decimal text such as "129.95"."""
+def exact(value: Any) -> int:
+    """Millionths of an amount: a JSON number or a decimal text such as "-129.95"."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise RefusedError(Code.INVALID_AMOUNT, 'must be a number or a text such as "129.95"')
     if isinstance(value, str) and not _AMOUNT.fullmatch(value):
         raise RefusedError(Code.INVALID_AMOUNT, 'must be a decimal text such as "129.95"')
     try:
-        micros = to_micros(value)
+        return to_micros(value)
     except MoneyError as error:
         raise RefusedError(Code.INVALID_AMOUNT, str(error)) from error
+
+
+def amount(value: Any, _context: Context) -> int:
+    """Money as millionths, exactly, and not negative."""
+    micros = exact(value)
     if micros < 0:
         raise RefusedError(
             Code.NEGATIVE_VALUE, "must be 0 or more; money given back is a `refund` of its own"
@@ -128,7 +134,7 @@ def amount(value: Any, _context: Context) -> int:
     return micros
 
 
-def count(value: Any, _context: Context) -> int:
+def whole(value: Any) -> int:
     """A whole number from 0 to 10^15, also as a text of digits."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
         value = int(value)
@@ -141,6 +147,11 @@ def count(value: Any, _context: Context) -> int:
     if value > LARGEST_COUNT:
         raise RefusedError(Code.INVALID_COUNT, f"must be at most {LARGEST_COUNT}")
     return value
+
+
+def count(value: Any, _context: Context) -> int:
+    """As `whole`."""
+    return whole(value)
 
 
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
@@ -184,7 +195,8 @@ def _page(address: str) -> Page | None:
     _, host, port, path, query = match.groups(default="")
     host = host.lower().rstrip(".")
     shown = host if port in _DEFAULT_PORTS else f"{host}:{port}"
-    return Page(host, shown + masked(path or "/"), query) if host else None
+    path = masked(path or "/")
+    return Page(host, shown + path, query, printable(path)) if host else None
 
 
 _known_page = lru_cache(maxsize=16384)(_page)

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from service.domain.dimensions import Dimension
+from service.domain.dimensions import Detail, Dimension
 from service.domain.events import LogRow, Receipt, Refusal, Submission
 from service.domain.kinds import Kind
 from service.ingest.refusals import RefusalCode, clip
@@ -22,12 +22,13 @@ from service.store.append import Appended, Batch, Rejected
 
 BATCH_ROWS = 10_000
 """A batch gets no further event at this size: `seq` must stay a smallint."""
-KNOWN_DIMENSIONS = 200_000
+KNOWN_NAMES = 200_000
 ROW_BYTES = 400
 """What a row takes in memory besides its `data`, roughly."""
 
 _KIND_NAMES = {int(kind): kind.name.lower() for kind in Kind}
 UNKNOWN_KIND = "unknown"
+T = TypeVar("T")
 ACCEPTED, DUPLICATE, REJECTED = "accepted", "duplicate", "rejected"
 
 
@@ -79,35 +80,59 @@ def whole(pending: Pending) -> Part:
     return Part(pending, pending.submission.rows, pending.submission.refusals)
 
 
-class KnownDimensions:
-    """Dimensions that are committed, so that they are not sent with every batch; bounded."""
+class _Seen(Generic[T]):
+    """Ids of one table that are committed, by site; bounded."""
 
     def __init__(self) -> None:
         self._sites: dict[int, set[int]] = {}
         self._size = 0
 
-    def new_of(self, part: Part) -> dict[int, Dimension]:
-        """The part's dimensions that are not known."""
-        submission = part.pending.submission
-        unknown = submission.dimensions.keys() - self._sites.get(submission.site_id, ())
-        if not unknown:
-            return {}
-        used = {row.dim_id for row in part.rows}
-        return {dim_id: submission.dimensions[dim_id] for dim_id in unknown & used}
+    def new_of(self, site_id: int, named: dict[int, T], used: Iterable[int]) -> dict[int, T]:
+        """What of `named` is not known and has its id in `used`."""
+        unknown = named.keys() - self._sites.get(site_id, ())
+        return {id_: named[id_] for id_ in unknown.intersection(used)} if unknown else {}
+
+    def learn(self, site_id: int, named: dict[int, T]) -> None:
+        """Remember that these are committed."""
+        if named:
+            self._sites.setdefault(site_id, set()).update(named)
+            self._size += len(named)
+            if self._size > KNOWN_NAMES:
+                self.forget()
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        self._sites.clear()
+        self._size = 0
+
+
+class Known:
+    """Dimensions and details that are committed, so that they are not sent with every batch."""
+
+    def __init__(self) -> None:
+        self._dimensions: _Seen[Dimension] = _Seen()
+        self._details: _Seen[Detail] = _Seen()
+
+    def name(self, part: Part, batch: Batch) -> None:
+        """Give the batch what the part's rows refer to and is not known."""
+        named = part.pending.submission
+        if named.dimensions:
+            used = (row.dim_id for row in part.rows)
+            batch.dimensions |= self._dimensions.new_of(batch.site_id, named.dimensions, used)
+        if named.details:
+            used = (row.detail_id for row in part.rows)
+            batch.details |= self._details.new_of(batch.site_id, named.details, used)
 
     def learn(self, batches: Iterable[Batch]) -> None:
         """Remember what these batches have committed."""
         for batch in batches:
-            if batch.dimensions:
-                self._sites.setdefault(batch.site_id, set()).update(batch.dimensions)
-                self._size += len(batch.dimensions)
-        if self._size > KNOWN_DIMENSIONS:
-            self.forget()
+            self._dimensions.learn(batch.site_id, batch.dimensions)
+            self._details.learn(batch.site_id, batch.details)
 
     def forget(self) -> None:
         """Trust nothing: the database may be another one now."""
-        self._sites.clear()
-        self._size = 0
+        self._dimensions.forget()
+        self._details.forget()
 
 
 class _Event(NamedTuple):
@@ -133,11 +158,11 @@ class _Site:
         self.planned = [_Planned(Batch(site_id), [])]
         self.repeats: list[_Event] = []
 
-    def add(self, part: Part, known: KnownDimensions) -> None:
-        """Append the part's events, dimensions and refusals."""
+    def add(self, part: Part, known: Known) -> None:
+        """Append the part's events, what they refer to, and refusals."""
         pending = part.pending
         batch, events = self.planned[-1]
-        batch.dimensions |= known.new_of(part)
+        known.name(part, batch)
         if part.refusals:
             door = pending.submission.door
             batch.rejected += [Rejected(door, refusal) for refusal in part.refusals]
@@ -205,7 +230,7 @@ class Tally:
 class Plan:
     """The batches of one flush, and whose events are where in them."""
 
-    def __init__(self, parts: Sequence[Part], known: KnownDimensions) -> None:
+    def __init__(self, parts: Sequence[Part], known: Known) -> None:
         self._parts = parts
         sites: dict[int, _Site] = {}
         for part in parts:

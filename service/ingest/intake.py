@@ -32,8 +32,9 @@ class RequestFacts:
     `door` is the route's name for counters and rejections; `kind` the kind that a typed door
     takes (None: each event says its own); `browser` is true for requests of a visitor's own
     browser or mail program (pixel, script, open, click), false for servers; `public` where the
-    key is one that everybody can read; `repaired` as the JSON reader answered. `address` and
-    `user_agent` are used for verdicts and never stored.
+    key is one that everybody can read; `repaired` as the JSON reader answered; `country` an ISO
+    3166 code that a proxy told of the visitor, '' for none. `address` and `user_agent` are used
+    for verdicts and never stored.
     """
 
     site: Site
@@ -46,6 +47,7 @@ class RequestFacts:
     browser: bool = False
     repaired: bool = False
     public: bool = False
+    country: str = ""
 
 
 class Intake:
@@ -91,6 +93,7 @@ class Intake:
             browser=facts.browser,
             public=facts.public,
             repaired=facts.repaired,
+            country=facts.country,
         )
         submission = normalise(objects, context)
         if not submission.rows and not submission.refusals:

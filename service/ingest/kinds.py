@@ -14,6 +14,7 @@ from service.domain.kinds import EMAIL_KINDS, Kind
 from service.ingest import dimensions, fields, statements, surveys
 from service.ingest.dimensions import Place, Values
 from service.ingest.fields import Parser
+from service.ingest.lines import lines_of
 from service.ingest.statements import Statement
 
 
@@ -67,7 +68,17 @@ TARGET = {
 }
 TARGETS = {"type": "array", "items": TARGET, "maxItems": fields.LINKS}
 OBJECT = {"type": "object", "maxProperties": fields.PROPS_KEYS}
-LINES = {"type": "array", "maxItems": fields.ITEMS}
+_LINE_AMOUNT = {
+    "type": ["number", "string", "null"],
+    "exclusiveMinimum": -(10**12),
+    "exclusiveMaximum": 10**12,
+    "pattern": r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$",
+}
+LINES = {
+    "type": "array",
+    "maxItems": fields.ITEMS,
+    "items": {"properties": {"value": _LINE_AMOUNT, "price": _LINE_AMOUNT}},
+}
 SCALE = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 SCORE = {"type": ["number", "string", "boolean"]}
 GROUP = {"type": "string", "enum": ["brand", "category"]}
@@ -103,6 +114,10 @@ _CURRENCY = Field(
     "currency", fields.currency, CURRENCY, "ISO 4217, such as DKK.", "currency", required=True
 )
 _LEAD = Field("lead", fields.hashed("lead"), ID, "The lead's id; kept as a hash.", "lead")
+_ITEMS = (
+    "The order's lines: objects with `product` (or `sku`, `id`, `name`), `quantity` and `value`"
+    " (of the line) or `price` (of one piece)."
+)
 _QUANTITY = "Number of {} of a day or a file without ids."
 
 
@@ -110,8 +125,9 @@ def _nothing(_values: Values) -> Mapping[str, Any]:
     return {}
 
 
-def _one_order(values: Values) -> Mapping[str, Any]:
-    return {} if "quantity" in values else {"quantity": 1}
+def _order(values: Values) -> Mapping[str, Any]:
+    found = lines_of(values["items"]) if "items" in values else {}
+    return found if "quantity" in values else {"quantity": 1, **found}
 
 
 @dataclass(frozen=True)
@@ -245,11 +261,11 @@ _SALES = (
             Field("new_customer", fields.boolean, BOOLEAN, "Their first order ever.", "new"),
             _LEAD,
             Field("cost_of_goods", fields.amount, AMOUNT, "What the goods cost.", "cost"),
-            Field("items", fields.items, LINES, "The order's lines.", "items"),
+            Field("items", fields.items, LINES, _ITEMS, "items"),
         ),
         {"order": "B-17", "value": "1299.00", "currency": "DKK", "customer": "c-42"},
         either=(("order",), ("quantity",)),
-        judge=_one_order,
+        judge=_order,
         identity="order",
     ),
     KindRules(
@@ -304,6 +320,9 @@ _STATEMENTS = (
             _CURRENCY,
             _count("impressions", "How often it was shown."),
             _count("clicks", "How often it was clicked."),
+            _count("invalid_clicks", "Clicks that the platform found to be no person's."),
+            _count("viewable", "Impressions that were seen, of those that were measurable."),
+            _count("measurable", "Impressions of which it could be told whether they were seen."),
         ),
         {"source": "google", "campaign": "spring", "date": "2026-05-01", "cost": "480.50",
          "currency": "DKK", "clicks": 212},
@@ -358,6 +377,7 @@ _CUSTOM = KindRules(
         _CURRENCY._replace(required=False),
     ),
     {"kind": "custom", "name": "brochure_downloaded"},
+    place=dimensions.of_custom,
 )
 
 KINDS: Mapping[Kind, KindRules] = {

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import telemetry
 from service.errors import RetryableError
-from service.ingest.flush import KnownDimensions
+from service.ingest.flush import Known
 from service.kit.clock import Clock
 from service.kit.log import get_logger
 from service.store.append import Appended, Batch, Log
@@ -48,7 +48,7 @@ class Patience:
 class Lane:
     """Commits batches; its owner calls one method at a time.
 
-    `known` are the dimensions that need not be in a batch.
+    `known` is what rows refer to that need not be in a batch.
     """
 
     def __init__(self, engine: AsyncEngine, clock: Clock, patience: Patience) -> None:
@@ -56,7 +56,7 @@ class Lane:
         self._clock = clock
         self._patience = patience
         self._partitions = Partitions()
-        self.known = KnownDimensions()
+        self.known = Known()
         self._open: Log | None = None
 
     async def commit(self, batches: Sequence[Batch]) -> list[Appended]:

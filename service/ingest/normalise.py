@@ -1,7 +1,7 @@
 """One request's decoded events become rows of the log, or refusals; nothing else can happen.
 
 Every event goes the same way: its kind, its fields (a table per kind, see `kinds`), what the kind
-says about fields together, then time, visitor, flags and dimension. All of it is pure.
+says about fields together, then time, visitor, flags, dimension and detail. All of it is pure.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from asyncpg.pgproto.pgproto import UUID  # see hashing
 from service.domain.events import LogRow, Refusal, Submission
 from service.domain.kinds import Flag, Kind
 from service.ingest.context import Context
+from service.ingest.details import detail_of
 from service.ingest.dimensions import Values
 from service.ingest.kinds import DOORS, KINDS, KindRules
 from service.ingest.refusals import RefusalCode as Code
@@ -45,7 +46,7 @@ _UUID = re.compile(f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}
 
 
 def normalise(objects: Sequence[Any], context: Context) -> Submission:
-    """The rows, dimensions and refusals of one request; each position ends as rows or a refusal.
+    """The rows, dimensions, details and refusals of one request; each position ends as rows or a refusal.
 
     `objects` are decoded events; a JsonError stands for one that could not be decoded.
     """
@@ -63,8 +64,9 @@ def _refusal(position: int, value: Any, error: RefusedError, context: Context) -
     message, field = error.message, ""
     if error.field is not None:
         end = "" if message.endswith("?") else "."
-        message = f"`{clip(error.field[:64])}` {message}{end}"
-        field = pointer(error.field)
+        way = (error.field, *error.inside)
+        message = f"`{clip('/'.join(way)[:64])}` {message}{end}"
+        field = "".join(map(pointer, way))
     return Refusal(position, error.code.value, message, field, payload, _kind_of(value, context))
 
 
@@ -84,17 +86,22 @@ def _take(position: int, value: Any, context: Context, submission: Submission) -
     visitor = _visitor(values, rules, at, context)
     flags = _flags(values, rules, at, context)
     key = _key(values, rules, context)
-    dim_id, dimension = rules.place(values)
-    rows = submission.rows
+    dim_id, dimension = rules.place(values, context.site.rules)
+    detail_id, detail = detail_of(values, context)
+    rows, number = submission.rows, rules.number
     if rules.statement is None:
         _check_room(len(rows) + 1)
-        rows.append(LogRow(position, rules.number, at, visitor, dim_id, flags, key, _text(data)))
+        rows.append(
+            LogRow(position, number, at, visitor, dim_id, detail_id, flags, key, _text(data))
+        )
     else:
         _check_room(len(rows) + rules.statement.rows(values))
         rows += [
-            LogRow(position, rules.number, moment, visitor, dim_id, flags, key, _text(piece))
+            LogRow(position, number, moment, visitor, dim_id, detail_id, flags, key, _text(piece))
             for moment, piece in rules.statement.pieces(values, dimension, (at, data), context)
         ]
+    if detail_id:
+        submission.details[detail_id] = detail
     if dim_id:
         submission.dimensions[dim_id] = dimension
 

@@ -52,14 +52,18 @@ class RefusedError(Exception):
     """One event is not acceptable; `message` says what is right.
 
     With a `field`, which the runner adds for a field's own parser, the message goes on from the
-    field's name ("must be a text"); without one it is a sentence.
+    field's name ("must be a text"); without one it is a sentence. `inside` leads on from the field
+    to a member of it.
     """
 
-    def __init__(self, code: RefusalCode, message: str, field: str | None = None) -> None:
+    def __init__(
+        self, code: RefusalCode, message: str, field: str | None = None, *inside: str
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
+        self.inside = inside
 
 
 @lru_cache(maxsize=256)

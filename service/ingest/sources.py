@@ -7,10 +7,10 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CATEGORIES = ("search", "ai", "video", "shopping", "social")
-"""The sections of `sources.toml`, in the order in which a host is looked up."""
+"""The sections of sources in `sources.toml`, in the order in which a host is looked up."""
 
 # What `{}` at the end of a pattern stands for, beside two-letter country codes (Matomo's rule).
 _GENERIC = frozenset({"com", "org", "net", "info", "biz", "edu", "gov", "mobi", "name"})
@@ -35,20 +35,32 @@ class _Lists(NamedTuple):
     """Everybody else: the host and whatever is below it."""
     names: dict[str, Source]
     aliases: dict[str, str]
+    payment: dict[str, Source]
+    version: str
 
 
 @cache
 def _lists() -> _Lists:
     data = tomllib.loads((files("service.ingest") / "sources.toml").read_text("utf-8"))
-    lists = _Lists({}, {}, {}, data["aliases"])
+    payment = _hosts_of("payment", data)
+    lists = _Lists({}, {}, {}, data["aliases"], payment, data["version"])
     for category in CATEGORIES:
         hosts = lists.exact if category == "search" else lists.suffix
-        for name, text in data[category].items():
-            source = Source(category, name)
-            lists.names.setdefault(name, source)
-            for host in text.split():
-                hosts.setdefault(host, source)
+        for host, source in _hosts_of(category, data).items():
+            hosts.setdefault(host, source)
+        for name in data[category]:
+            lists.names.setdefault(name, Source(category, name))
     return lists
+
+
+def _hosts_of(category: str, data: dict[str, Any]) -> dict[str, Source]:
+    entries = data[category].items()
+    return {host: Source(category, name) for name, text in entries for host in text.split()}
+
+
+def version() -> str:
+    """The date of the lists; a change of them is a new one."""
+    return _lists().version
 
 
 def _is_code(label: str) -> bool:
@@ -87,13 +99,26 @@ def _source_of_host(host: str) -> Source | None:
     lists = _lists()
     bare = _PREFIX.sub("", host)
     found = _first(host, lists.exact) or _first(bare, lists.exact)
+    return found or _first_above(host, lists.suffix)
+
+
+def _first_above(host: str, hosts: dict[str, Source]) -> Source | None:
+    """The entry of the host itself, or of one that it is below."""
     labels = host.split(".")
     # Longest first: plus.google.com before google.com. The top-level domain alone is nobody's.
-    for start in range(len(labels) - 1 if len(labels) <= _MOST_LABELS else 0):
-        if found is not None:
-            break
-        found = _first(".".join(labels[start:]), lists.suffix)
-    return found
+    starts = range(len(labels) - 1 if len(labels) <= _MOST_LABELS else 0)
+    found = (_first(".".join(labels[start:]), hosts) for start in starts)
+    return next((source for source in found if source), None)
+
+
+def is_payment(host: str) -> bool:
+    """Whether orders are paid at this lower-case host: it sends back whoever came to it."""
+    return len(host) <= _LONGEST_HOST and _is_payment(host)
+
+
+@lru_cache(maxsize=8192)
+def _is_payment(host: str) -> bool:
+    return _first_above(host, _lists().payment) is not None
 
 
 def canonical(source: str) -> str:

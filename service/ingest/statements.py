@@ -93,6 +93,9 @@ class Statement:
         return found
 
 
-AD_SPEND = Statement(lambda _, dimension: list(dimension[1:6]), ("cost", "impressions", "clicks"))
+AD_SPEND = Statement(
+    lambda _, dimension: list(dimension[1:6]),
+    ("cost", "impressions", "clicks", "invalid_clicks", "viewable", "measurable"),
+)
 SOCIAL_POST = Statement(lambda values, _: [values["network"].lower(), values["post"]], ())
 SEARCH_VOLUME = Statement(lambda values, _: [values["term"].lower(), values["group"]], ("volume",))

@@ -13,7 +13,7 @@ from service.domain.models import Model
 from service.domain.money import MICROS
 from service.kpi import numbers
 from service.kpi.cells import Cell
-from service.kpi.compute import Figure, Flag
+from service.kpi.compute import Figure
 from service.kpi.definition import Kpi
 from service.kpi.formula import (
     Distinct,
@@ -30,6 +30,7 @@ from service.kpi.freshness import Cohort
 from service.kpi.intervals import LEVEL, Interval
 from service.kpi.money import MissingRate
 from service.kpi.noise import Noise
+from service.kpi.uncertainty import Flag
 from service.kpi.windows import Window, local_text
 
 Number = int | Decimal | None

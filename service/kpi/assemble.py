@@ -21,9 +21,11 @@ from service.kpi.answer import (
 )
 from service.kpi.cells import Cell, CellKey, sum_of
 from service.kpi.compute import Figure, figure, is_absent, missing_rates
+from service.kpi.definition import Kpi
 from service.kpi.find import Found, Whole
 from service.kpi.formula import Distinct, Formula, Quantity
 from service.kpi.freshness import cohort, provisional
+from service.kpi.intervals import Interval
 from service.kpi.noise import Sample, beyond_noise
 from service.kpi.plan import Asked, Plan
 from service.kpi.uncertainty import flags, interval
@@ -50,8 +52,8 @@ def assembled(asked: Plan, one: Asked, found: Found, unknown: Unknown, as_of: da
         currency=asked.currency if formula.has_money else None,
         model=asked.model if any(key[0] in CREDITED for key in formula.keys) else None,
         figure=computed,
-        interval=interval(formula, total, computed, sample.days),
-        flags=flags(one.kpi, formula, computed),
+        interval=interval(formula, total, computed, sample.days, bounded=one.kpi.bounded),
+        flags=flags(one.kpi, formula, computed, sample.days),
         missing=sorted(missing_rates(formula, total)),
         also={
             kpi.id: published(kpi, figure(kpi.views[kpi.default_view], total, unknown).value)
@@ -96,7 +98,7 @@ def _series(one: Asked, found: Found, unknown: Unknown) -> list[Point] | None:
     for bucket, (start, end) in enumerate(pairwise(found.period.bounds), start=1):
         cell = found.series.get(bucket, Cell())
         computed = figure(one.formula, cell, unknown)
-        points.append(Point(start, end, computed, interval(one.formula, cell, computed, None)))
+        points.append(Point(start, end, computed, _of_part(one.kpi, one.formula, cell, computed)))
     return points
 
 
@@ -114,31 +116,36 @@ def _breakdown(
             code="too_many_rows",
             field="by",
         )
-    rows = [_row(formula, label, cell, unknown) for label, cell in cells.items()]
+    rows = [_row(one, label, cell, unknown) for label, cell in cells.items()]
     total = figure(formula, found.now.total, unknown)
     by_denominator = abs(total.denominator or _NOTHING) > abs(total.numerator or _NOTHING)
     rows.sort(key=lambda row: (-_size(row, by_denominator=by_denominator), row.labels))
     if asked.top is None or len(rows) <= asked.top:
         return rows, None
     others = [cells[row.labels] for row in rows[asked.top :]]
-    return rows[: asked.top], _rest(formula, others, unknown)
+    return rows[: asked.top], _rest(one, others, unknown)
 
 
-def _row(formula: Formula, label: CellKey, cell: Cell, unknown: Unknown) -> Row:
-    computed = figure(formula, cell, unknown)
+def _row(one: Asked, label: CellKey, cell: Cell, unknown: Unknown) -> Row:
+    computed = figure(one.formula, cell, unknown)
     labels = label if isinstance(label, tuple) else (str(label),)
-    return Row(labels, computed, interval(formula, cell, computed, None))
+    return Row(labels, computed, _of_part(one.kpi, one.formula, cell, computed))
 
 
-def _rest(formula: Formula, cells: Collection[Cell], unknown: Unknown) -> Rest:
-    if any(isinstance(quantity, Distinct) for quantity, _ in formula.keys):
+def _rest(one: Asked, cells: Collection[Cell], unknown: Unknown) -> Rest:
+    if any(isinstance(quantity, Distinct) for quantity, _ in one.formula.keys):
         # The same people may be in several of the rows.
         return Rest(len(cells), Figure(None, "not_additive", None, None), None)
     total = sum_of(cells)
-    computed = figure(formula, total, unknown)
-    return Rest(len(cells), computed, interval(formula, total, computed, None))
+    computed = figure(one.formula, total, unknown)
+    return Rest(len(cells), computed, _of_part(one.kpi, one.formula, total, computed))
+
+
+def _of_part(kpi: Kpi, formula: Formula, cell: Cell, computed: Figure) -> Interval | None:
+    return interval(formula, cell, computed, None, bounded=kpi.bounded)
 
 
 def _size(row: Row, *, by_denominator: bool) -> float:
     side = row.figure.denominator if by_denominator else row.figure.numerator
-    return float(abs(side)) if side is not None else -1.0
+    size = row.figure.value if side is None else side  # what is derived has no sides
+    return -1.0 if size is None else float(abs(size))

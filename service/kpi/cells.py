@@ -8,12 +8,14 @@ from datetime import datetime
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
+from service.domain.dimensions import DIMENSIONS
+from service.domain.models import Model
 from service.kpi.filters import Filters
-from service.kpi.formula import Distinct, TermKey
+from service.kpi.formula import Distinct, TermKey, Where
 from service.kpi.money import MissingRate
 
-CellKey = int | str
-"""A bucket of the series, from 1, or a value of the breakdown's dimension ('' for none)."""
+CellKey = int | tuple[str, ...]
+"""A bucket of the series, from 1, or the values of the breakdown's dimensions ('' for none)."""
 
 
 @dataclass(slots=True)
@@ -53,20 +55,37 @@ def sum_of(cells: Iterable[Cell]) -> Cell:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One thing to read: the buckets between `bounds`, or one window broken down `by` a dimension.
+    """One thing to read: the buckets between `bounds`, or one window broken down `by` dimensions.
 
     `bounds` are ascending UTC instants, see `grains.bounds`; `zone` is the site's, whose days the
-    day tier holds and whose days have exchange rates into `currency`.
+    day tier holds and whose days have exchange rates into `currency`. `model` shares the credit
+    for leads and orders; with a `horizon` of so many days, outcomes of a cohort count only when
+    they came within it.
     """
 
     site_id: int
     zone: ZoneInfo
     bounds: tuple[datetime, ...]
-    by: str | None
+    by: tuple[str, ...]
     filters: Filters
     currency: str
+    model: Model = Model.LAST_NON_DIRECT
+    horizon: int | None = None
 
     @property
     def is_series(self) -> bool:
         """Whether there is more than one bucket."""
         return len(self.bounds) > 2
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every dimension that the breakdown and the filters use."""
+        return frozenset(self.by).union(condition.name for condition in self.filters)
+
+    def reads_facts(self, wheres: Iterable[Where] = ()) -> bool:
+        """Whether rollups do not hold what is asked, together with formulas' own filters."""
+        return self.horizon is not None or not self.names_with(wheres).issubset(DIMENSIONS)
+
+    def names_with(self, wheres: Iterable[Where]) -> frozenset[str]:
+        """`names`, and the dimensions of formulas' own filters."""
+        return self.names.union(name for where in wheres for name, _ in where)

@@ -1,133 +1,153 @@
 """Compiles what is to be read into one statement: tiers of a window, joined with dimensions.
 
-Every statement has the same parts: day rollups, quarter-hour rollups and the edges read from
-facts, as UNION ALL; summed by bucket, measure and currency. Dimensions are joined only where a
-breakdown or a filter needs them. Values always travel as parameters, so a few texts serve all
-windows.
+Every statement has the same parts: day rollups, quarter-hour rollups and what is read from facts
+(the edges of a window, or all of it), as UNION ALL; summed by bucket, measure and currency.
+Dimensions are joined only where a breakdown or a filter needs them. Values always travel as
+parameters, so a few texts serve all windows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import TextClause, text
 
+from service.domain.dimensions import DIMENSIONS, PRODUCT
 from service.domain.measures import Measure
 from service.kpi.filters import Filters
 from service.kpi.formula import Where
+from service.kpi.labels import (
+    Form,
+    condition,
+    filter_parameters,
+    forms,
+    ids_of,
+    joins,
+    label_of,
+    where_condition,
+    where_parameters,
+)
 from service.kpi.tiers import Cover
-from service.store.contributions import FACTS, Fact, edge_contributions
+from service.store.contributions import FACTS, Fact, edge_contributions, facts
 
-_MEASURE = re.compile(r"\b(\d+)::smallint")
-MEASURES_OF: dict[str, frozenset[int]] = {
-    fact.name: frozenset(int(number) for number in _MEASURE.findall(fact.values)) for fact in FACTS
-}
-"""Which measures each fact adds to, taken from what it contributes."""
+_SHIFTS = ("shifts_from", "shifts_to", "shifts_gains", "shifts_loses")
 
-CASELESS = ("channel", "source", "medium")
-"""Dimensions whose values are compared without regard to letter case."""
+
+class Variant(NamedTuple):
+    """Which contributions of the facts answer for a whole window, see `contributions.facts`."""
+
+    detailed: bool
+    horizon: bool
+    product: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What makes two statements differ in their text; everything else is a parameter.
 
-    `filters` counts the values of each filtered dimension, `wheres` are the filters inside
-    formulas, one column of sums each. `daily` splits amounts of other currencies by site-local day.
+    `shifts` moves quarter hours between the buckets that day rollups are booked in. `variant`
+    reads facts instead of rollups. `wheres` are the filters inside formulas, one column of sums
+    each. `daily` splits amounts of other currencies by site-local day.
     """
 
     days: bool
     quarters: int
+    shifts: bool
     edges: int
     facts: tuple[str, ...]
+    variant: Variant | None
     series: bool
-    by: str | None
-    filters: tuple[tuple[str, int], ...]
+    by: tuple[str, ...]
+    filters: tuple[Form, ...]
     wheres: tuple[Where, ...]
     daily: bool
 
     @property
-    def needs_dimensions(self) -> bool:
-        """Whether anything but time tells rows apart."""
-        return bool(self.by or self.filters or any(self.wheres))
+    def names(self) -> frozenset[str]:
+        """Every dimension whose value tells rows apart."""
+        used = {*self.by, *(form.name for form in self.filters)}
+        return frozenset(used.union(name for where in self.wheres for name, _ in where))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The columns of the rows that those are found by."""
+        return ids_of(self.names)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing holds what is asked, so that there is nothing to run."""
+        return not (self.days or self.quarters or (self.edges and self.facts))
+
+
+def variant_of(names: Collection[str], horizon: int | None) -> Variant | None:
+    """The contributions that hold these dimensions; None where rollups do."""
+    product = PRODUCT in names
+    detailed = not set(names).issubset((*DIMENSIONS, PRODUCT))
+    found = Variant(detailed, horizon is not None, product)
+    return found if any(found) else None
 
 
 def shape_of(
     cover: Cover,
-    measures: Sequence[Measure],
+    measures: Iterable[Measure],
     *,
     series: bool,
-    by: str | None,
+    by: tuple[str, ...],
     filters: Filters,
     wheres: tuple[Where, ...],
     daily: bool,
+    variant: Variant | None = None,
 ) -> Shape:
     """The shape of the statement that reads `measures` over a cover."""
-    facts = [fact.name for fact in FACTS if not MEASURES_OF[fact.name].isdisjoint(measures)]
+    read = frozenset(int(measure) for measure in measures)
+    found = [fact.name for fact in _facts(variant) if not fact.measures.isdisjoint(read)]
     return Shape(
         days=cover.days is not None,
         quarters=len(cover.quarters),
+        shifts=bool(cover.shifts),
         edges=len(cover.edges),
-        facts=tuple(facts) if cover.edges else (),
+        facts=tuple(found) if cover.edges else (),
+        variant=variant,
         series=series,
         by=by,
-        filters=tuple((name, len(values)) for name, values in filters),
+        filters=forms(filters),
         wheres=wheres,
         daily=daily,
     )
 
 
+def _facts(variant: Variant | None) -> tuple[Fact, ...]:
+    return FACTS if variant is None else facts(**variant._asdict())
+
+
+# --- Parameters --------------------------------------------------------------------------------
+
+
 def parameters(
-    cover: Cover, measures: Sequence[Measure], filters: Filters, wheres: tuple[Where, ...]
+    cover: Cover, numbers: Iterable[int], filters: Filters, wheres: tuple[Where, ...]
 ) -> dict[str, Any]:
-    """The values that belong to a shape, except `site_id`, `starts`, `zone` and `currency`."""
-    values: dict[str, Any] = {"measures": [int(measure) for measure in measures]}
+    """The values that belong to a shape, except `site_id`, `starts`, `zone`, `currency`, `horizon`.
+
+    `numbers` are those of measures, and of what a model moves.
+    """
+    values: dict[str, Any] = {"measures": [int(number) for number in numbers]}
     if cover.days is not None:
         values["days_from"], values["days_to"] = cover.days
     for number, span in enumerate(cover.quarters):
         values[f"quarters_{number}_from"], values[f"quarters_{number}_to"] = span
     for number, span in enumerate(cover.edges):
         values[f"edge_{number}_from"], values[f"edge_{number}_to"] = span
-    return values | filter_parameters(filters) | _where_parameters(wheres)
+    if cover.shifts:
+        columns = map(list, zip(*cover.shifts, strict=True))
+        values |= zip(_SHIFTS, columns, strict=True)
+    return values | filter_parameters(filters) | where_parameters(wheres)
 
 
-def filter_parameters(filters: Filters) -> dict[str, str]:
-    """One parameter a value of a request's filters."""
-    return {
-        f"{name}_{number}": value for name, values in filters for number, value in enumerate(values)
-    }
-
-
-def _where_parameters(wheres: tuple[Where, ...]) -> dict[str, str]:
-    return {
-        f"where_{number}_{name}": value
-        for number, where in enumerate(wheres)
-        for name, value in where
-    }
-
-
-def matches(name: str, parameter_names: Sequence[str]) -> str:
-    """The condition that a dimension (of the join `d`) has one of the values."""
-    column = f"coalesce(d.{name}, '')"
-    values = [f"CAST(:{parameter} AS text)" for parameter in parameter_names]
-    if name in CASELESS:
-        column, values = f"lower({column})", [f"lower({value})" for value in values]
-    return f"{column} IN ({', '.join(values)})"
-
-
-def filter_condition(filters: Sequence[tuple[str, int]]) -> str:
-    """The condition of a request's filters; `true` without any."""
-    parts = [matches(name, [f"{name}_{n}" for n in range(count)]) for name, count in filters]
-    return " AND ".join(parts) or "true"
-
-
-def dimension_join(rows: str) -> str:
-    """The join of dimensions as `d`; rows with none of them (id 0) stay."""
-    return f"LEFT JOIN dimension AS d ON d.site_id = :site_id AND d.dim_id = {rows}.dim_id"
+# --- Statements --------------------------------------------------------------------------------
 
 
 def bucket_of(at: str, series: bool) -> str:
@@ -137,7 +157,10 @@ def bucket_of(at: str, series: bool) -> str:
 
 @lru_cache(maxsize=512)
 def statement(shape: Shape) -> TextClause:
-    """The compiled statement; rows are `bucket, measure, currency[, label][, day], sum_0, …`."""
+    """The compiled statement.
+
+    Rows are `bucket, measure, currency[, day][, label of each dimension], sum_0, …`.
+    """
     return text(sql(shape))
 
 
@@ -145,7 +168,7 @@ def sql(shape: Shape) -> str:
     """The text of the statement."""
     keys = ["bucket", "measure", "currency", *(["day"] if shape.daily else [])]
     rows = "\nUNION ALL\n".join(_tiers(shape))
-    if not shape.needs_dimensions:
+    if not shape.names:
         return (
             f"SELECT {', '.join(f't.{key}' for key in keys)}, sum(t.value) AS sum_0\n"
             f"FROM (\n{rows}\n) AS t\nGROUP BY {', '.join(f't.{key}' for key in keys)}"
@@ -153,58 +176,90 @@ def sql(shape: Shape) -> str:
     if not shape.series:
         # One row a combination before the join: far fewer rows have to find their dimensions. In
         # a series there would be one for every bucket, and that costs more than it saves.
-        grouped = ", ".join(f"t.{key}" for key in [*keys, "dim_id"])
+        grouped = ", ".join(f"t.{key}" for key in [*keys, *shape.ids])
         rows = (
             f"SELECT {grouped}, sum(t.value) AS value\nFROM (\n{rows}\n) AS t\nGROUP BY {grouped}"
         )
     chosen = [f"s.{key}" for key in keys]
-    label = [] if shape.by is None else [f"coalesce(d.{shape.by}, '') AS label"]
-    places = ", ".join(str(place) for place in range(1, len(chosen) + len(label) + 1))
+    labels = [f"{label_of(name)} AS label{n or ''}" for n, name in enumerate(shape.by)]
+    places = ", ".join(str(place) for place in range(1, len(chosen) + len(labels) + 1))
     sums = ", ".join(_sum(number, where) for number, where in enumerate(shape.wheres))
-    return (
-        f"SELECT {', '.join(chosen + label)}, {sums}\nFROM (\n{rows}\n) AS s\n"
-        f"{dimension_join('s')}\nWHERE {filter_condition(shape.filters)}\nGROUP BY {places}"
-    )
+    lines = [
+        f"SELECT {', '.join(chosen + labels)}, {sums}",
+        f"FROM (\n{rows}\n) AS s",
+        joins("s", shape.names),
+        f"WHERE {condition(shape.filters)}",
+        f"GROUP BY {places}",
+    ]
+    return "\n".join(line for line in lines if line)
 
 
 def _sum(number: int, where: Where) -> str:
-    condition = " AND ".join(matches(name, [f"where_{number}_{name}"]) for name, _ in where)
-    only = f" FILTER (WHERE {condition})" if where else ""
+    only = f" FILTER (WHERE {where_condition(where, number)})" if where else ""
     return f"sum(s.value){only} AS sum_{number}"
 
 
 def _tiers(shape: Shape) -> list[str]:
-    parts = []
-    if shape.days:
-        parts.append(_rollup("rollup_day", "days", shape))
+    parts = [_rollup("rollup_day", "days", shape)] if shape.days else []
     parts += [_rollup("rollup_quarter", f"quarters_{n}", shape) for n in range(shape.quarters)]
-    facts = [fact for fact in FACTS if fact.name in shape.facts]
-    parts += [_edge(fact, f"edge_{n}", shape) for n in range(shape.edges) for fact in facts]
-    return parts
+    parts += [_shifts(shape)] if shape.shifts else []
+    found = [fact for fact in _facts(shape.variant) if fact.name in shape.facts]
+    return parts + [_edge(fact, f"edge_{n}", shape) for n in range(shape.edges) for fact in found]
 
 
 def _rollup(table: str, span: str, shape: Shape) -> str:
+    rows, condition = f"{table} AS r", _of_rollup(f":{span}_from", f":{span}_to", shape)
+    if shape.series and not shape.ids:
+        # Few instants instead of many rows have to find their bucket.
+        keys = "r.bucket, r.measure, r.currency"
+        inside = f"SELECT {keys}, sum(r.value) AS value\nFROM {rows}\n{condition}\nGROUP BY {keys}"
+        rows, condition = f"(\n{inside}\n) AS r", ""
+    bucket = bucket_of("r.bucket", shape.series)
+    text = f"SELECT {bucket} AS bucket, {_columns('r', 'bucket', shape)}\nFROM {rows}"
+    return f"{text}\n{condition}" if condition else text
+
+
+def _shifts(shape: Shape) -> str:
+    """Quarter hours that the days of the site book in one bucket, and that belong to another."""
+    columns = _columns("r", "bucket", shape, "sum(r.value) AS value")
+    places = [str(place) for place in range(1, columns.count(", ") + 2) if place != _VALUE]
+    moved = ["measure", "currency", "value * v.sign", *shape.ids, *(["day"] if shape.daily else [])]
     return (
-        f"SELECT {_columns('r', 'bucket', shape)}\nFROM {table} AS r\n"
+        f"SELECT v.bucket, {', '.join(f'q.{column}' for column in moved)}\n"
+        "FROM unnest(CAST(:shifts_from AS timestamptz[]), CAST(:shifts_to AS timestamptz[]),\n"
+        "  CAST(:shifts_gains AS integer[]), CAST(:shifts_loses AS integer[]))"
+        " AS c (start_at, end_at, gains, loses)\nCROSS JOIN LATERAL (\n"
+        f"SELECT {columns}\nFROM rollup_quarter AS r\n"
+        f"{_of_rollup('c.start_at', 'c.end_at', shape)}\n"
+        f"GROUP BY {', '.join(places)}\n) AS q\n"
+        "CROSS JOIN LATERAL (VALUES (c.gains, 1), (c.loses, -1)) AS v (bucket, sign)"
+    )
+
+
+def _of_rollup(start: str, end: str, shape: Shape) -> str:
+    return (
         "WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))\n"
-        f"  AND r.bucket >= :{span}_from AND r.bucket < :{span}_to{_foreign('r', shape)}"
+        f"  AND r.bucket >= {start} AND r.bucket < {end}{_foreign('r', shape)}"
     )
 
 
 def _edge(fact: Fact, span: str, shape: Shape) -> str:
     facts = re.sub(r":lo\b", f":{span}_from", edge_contributions(fact))
     facts = re.sub(r":hi\b", f":{span}_to", facts)
+    bucket = bucket_of("e.at", shape.series)
     return (
-        f"SELECT {_columns('e', 'at', shape)}\nFROM (\n{facts}\n) AS e\n"
+        f"SELECT {bucket} AS bucket, {_columns('e', 'at', shape)}\nFROM (\n{facts}\n) AS e\n"
         f"WHERE e.measure = ANY(CAST(:measures AS smallint[])){_foreign('e', shape)}"
     )
 
 
-def _columns(row: str, at: str, shape: Shape) -> str:
-    columns = [f"{bucket_of(f'{row}.{at}', shape.series)} AS bucket"]
-    columns += [f"{row}.measure", f"{row}.currency", f"{row}.value"]
-    if shape.needs_dimensions:
-        columns.append(f"{row}.dim_id")
+_VALUE = 3
+"""The place of the value among these columns."""
+
+
+def _columns(row: str, at: str, shape: Shape, value: str = "") -> str:
+    columns = [f"{row}.measure", f"{row}.currency", value or f"{row}.value"]
+    columns += [f"{row}.{name}" for name in shape.ids]
     if shape.daily:
         columns.append(f"({row}.{at} AT TIME ZONE CAST(:zone AS text))::date AS day")
     return ", ".join(columns)

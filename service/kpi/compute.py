@@ -9,16 +9,13 @@ from fractions import Fraction
 
 from service.domain.money import MICROS
 from service.kpi.cells import Cell
-from service.kpi.definition import Kpi
 from service.kpi.formula import (
     Formula,
-    IntervalMethod,
     Quantity,
     Term,
     TermKey,
     is_money,
 )
-from service.kpi.intervals import Interval, adjusted_wald, wilson
 from service.kpi.money import MissingRate
 
 SMALL_SAMPLE = 30
@@ -30,6 +27,8 @@ class Reason(StrEnum):
     NO_DATA = "no_data"
     MISSING_FX_RATE = "missing_fx_rate"
     ZERO_DENOMINATOR = "zero_denominator"
+    NEGATIVE_DENOMINATOR = "negative_denominator"
+    """Break-even at a negative margin, growth from below zero: the quotient would mislead."""
 
 
 class Flag(StrEnum):
@@ -43,7 +42,8 @@ class Flag(StrEnum):
 class Figure:
     """One computed value, in base units (amounts in currency units), or the reason for none.
 
-    A side is None where it is not known, or not whole; a plain sum has no denominator.
+    A side is None where it is not known, or not whole; a plain sum has no denominator, and what is
+    derived from other KPIs has neither.
     """
 
     value: Fraction | None
@@ -84,17 +84,25 @@ def _zero_denominator(case: _Case) -> str | None:
     return Reason.ZERO_DENOMINATOR if is_zero else None
 
 
+def _negative_denominator(case: _Case) -> str | None:
+    is_negative = case.denominator is not None and case.denominator < 0
+    return Reason.NEGATIVE_DENOMINATOR if is_negative else None
+
+
 REASONS: tuple[Callable[[_Case], str | None], ...] = (
     _no_data,
     _missing_rate,
     _requirement,
     _zero_denominator,
+    _negative_denominator,
 )
 """Why a value may be null; the first reason that holds is the one given."""
 
 
 def figure(formula: Formula, cell: Cell, unknown: Collection[Quantity]) -> Figure:
     """The value of a formula; `unknown` are the quantities that the site has never counted."""
+    if formula.factors:
+        return _product(formula, cell, unknown)
     numerator = _side(formula.numerator, cell, unknown)
     denominator = _side(formula.denominator, cell, unknown) if formula.denominator else None
     case = _Case(formula, cell, unknown, denominator)
@@ -105,6 +113,20 @@ def figure(formula: Formula, cell: Cell, unknown: Collection[Quantity]) -> Figur
         return Figure(None, reason, numerator if whole else None, denominator)
     value = formula.scale * (numerator if denominator is None else numerator / denominator)
     return Figure(value, None, numerator, denominator)
+
+
+def _product(formula: Formula, cell: Cell, unknown: Collection[Quantity]) -> Figure:
+    value = formula.weight
+    for factor in formula.factors:
+        part = figure(factor.formula, cell, unknown)
+        if part.value is None:
+            return Figure(None, part.reason, None, None)
+        if factor.power < 0 and part.value <= 0:
+            is_zero = part.value == 0
+            reason = Reason.ZERO_DENOMINATOR if is_zero else Reason.NEGATIVE_DENOMINATOR
+            return Figure(None, reason, None, None)
+        value *= part.value**factor.power
+    return Figure(value + formula.plus, None, None, None)
 
 
 def _side(terms: Iterable[Term], cell: Cell, unknown: Collection[Quantity]) -> Fraction | None:
@@ -134,30 +156,3 @@ def is_absent(formula: Formula, cell: Cell) -> bool:
     """Whether a cell has nothing that the formula is about."""
     keys: frozenset[TermKey] = frozenset(term.key for term in formula.terms)
     return not any(cell.amounts.get(key) or key in cell.missing for key in keys)
-
-
-def interval(formula: Formula, cell: Cell, computed: Figure) -> Interval | None:
-    """The 95 % interval of a value; None where it has none, and for shares above 1."""
-    if computed.value is None or computed.numerator is None or computed.denominator is None:
-        return None
-    trials = int(computed.denominator)
-    match formula.interval:
-        case IntervalMethod.WILSON:
-            return wilson(int(computed.numerator), trials)
-        case IntervalMethod.NPS:
-            counts = {term.weight: int(cell.amounts.get(term.key, 0)) for term in formula.numerator}
-            return adjusted_wald(counts[Fraction(1)], counts[Fraction(-1)], trials)
-        case IntervalMethod.NONE:
-            return None
-
-
-def flags(kpi: Kpi, formula: Formula, computed: Figure) -> list[Flag]:
-    """What a reader of the value should know."""
-    if computed.value is None:
-        return []
-    is_sample = formula.interval is not IntervalMethod.NONE
-    holds = {
-        Flag.ABOVE_ONE: kpi.bounded and computed.value > 1,
-        Flag.SMALL_SAMPLE: is_sample and (computed.denominator or 0) < SMALL_SAMPLE,
-    }
-    return [flag for flag, does in holds.items() if does]

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
-from service.kpi.catalogue import load_catalogue
+from service.kpi.catalogue import Catalogue, load_catalogue
 from service.kpi.compute import SMALL_SAMPLE
 from service.kpi.definition import Kpi
-from service.kpi.formula import Formula, IntervalMethod, Term
+from service.kpi.formula import (
+    Additivity,
+    Factor,
+    Formula,
+    IntervalMethod,
+    KpiKind,
+    Term,
+    money_side,
+)
+from service.kpi.written import written
 
 _HEAD = """\
 # KPIs
 
 Made from `service/kpi/catalogue/*.toml` by `kompas docs`; change the definitions there.
 
-Names in formulas are measures (additive counts and sums, `service/domain/measures.py`) or counts
-of distinct people. A ratio is always a ratio of sums over the window. A value that does not exist
-is null and has a reason: `no_data` (the site has never counted one of the measures),
-`zero_denominator`, `missing_fx_rate`, or the one that the KPI states. How an answer is computed:
-[decision 6](../decisions/0006-answers.md); windows: [decision 4](../decisions/0004-windows.md);
-what had to be chosen: [decision 5](../decisions/0005-kpi-definitions.md).
+Names in formulas are measures (additive counts and sums, `service/domain/measures.py`), counts of
+distinct people, or other KPIs. The kinds:
+
+- **simple**: a sum of measures;
+- **ratio**: a ratio of sums over the window, never a mean of ratios;
+- **cohort**: a ratio that follows what began in the window until now, or, with `horizon=`, for so
+  many days from each beginning;
+- **distinct**: counts of distinct people, and ratios of them;
+- **derived**: a product of other KPIs.
+
+A value that does not exist is null and has a reason: `no_data` (the site has never counted one of
+the measures), `zero_denominator`, `negative_denominator`, `missing_fx_rate`, or the one that the
+KPI states. How an answer is computed: [decision 6](../decisions/0006-answers.md); windows:
+[decision 4](../decisions/0004-windows.md); what had to be chosen:
+[decision 5](../decisions/0005-kpi-definitions.md); how a KPI is written, and how to add one:
+[decision 17](../decisions/0017-catalogue.md). A change of meaning is a new version; the older ones
+stay and can be asked for.
 """
 
 _THEMES = {
@@ -42,48 +61,32 @@ _DIRECTIONS = {"up": "higher is better", "down": "lower is better", "none": "nei
 _INTERVALS = {
     IntervalMethod.WILSON: "Wilson",
     IntervalMethod.NPS: "adjusted Wald",
+    IntervalMethod.DELTA: "delta method, with the day as unit",
 }
 
 
-def render() -> str:
-    """The page: Markdown, the same for the same catalogue."""
-    kpis = list(load_catalogue())
+def render(catalogue: Catalogue | None = None) -> str:
+    """The page: Markdown, the same for the same catalogue; Kompas's own without one."""
+    catalogue = load_catalogue() if catalogue is None else catalogue
+    kpis = list(catalogue)
     parts = [_HEAD, *_index(kpis)]
     theme = ""
     for kpi in kpis:
         if kpi.theme != theme:
             theme = kpi.theme
             parts.append(f"\n## {_THEMES.get(theme, theme.capitalize())}\n")
-        parts += _entry(kpi)
+        parts += _entry(kpi, catalogue.versions(kpi.id)[1:])
     return "\n".join(parts) + "\n"
 
 
 def readable(formula: Formula) -> str:
     """A formula as a line of text, for example `1000 * spend / impressions`."""
-    above = _side(formula.numerator, grouped=bool(formula.denominator) or formula.scale != 1)
-    scaled = above if formula.scale == 1 else f"{formula.scale} * {above}"
-    if not formula.denominator:
-        return scaled
-    return f"{scaled} / {_side(formula.denominator, grouped=True)}"
+    return written(formula, _named, lambda factor: factor.kpi)
 
 
-def _side(terms: tuple[Term, ...], *, grouped: bool) -> str:
-    text = ""
-    for term in terms:
-        sign = "-" if term.weight < 0 else "+"
-        text += f" {sign} {_term(term)}" if text else f"{'-' if sign == '-' else ''}{_term(term)}"
-    return f"({text})" if grouped and len(terms) > 1 else text
-
-
-def _term(term: Term) -> str:
-    size = abs(term.weight)
+def _named(term: Term) -> str:
     where = ", ".join(f"{name} = {value}" for name, value in term.where)
-    named = f"{term.label}[{where}]" if where else term.label
-    return named if size == 1 else f"{_weight(size)} * {named}"
-
-
-def _weight(weight: Fraction) -> str:
-    return str(weight.numerator) if weight.denominator == 1 else str(float(weight))
+    return f"{term.label}[{where}]" if where else term.label
 
 
 def _index(kpis: list[Kpi]) -> Iterator[str]:
@@ -92,7 +95,7 @@ def _index(kpis: list[Kpi]) -> Iterator[str]:
         yield f"| [`{kpi.id}`](#{kpi.id}) | {kpi.title['en']} | {_UNITS[kpi.unit]} |"
 
 
-def _entry(kpi: Kpi) -> Iterator[str]:
+def _entry(kpi: Kpi, older: tuple[Kpi, ...]) -> Iterator[str]:
     yield f"### {kpi.id}\n"
     yield f"**{kpi.title['en']}** ({kpi.title['da']}). {kpi.about['en']}\n"
     yield f"*{kpi.about['da']}*\n"
@@ -103,25 +106,39 @@ def _entry(kpi: Kpi) -> Iterator[str]:
     yield from _extras(kpi)
     names = ", ".join(f"`{name}`" for name in kpi.breakdowns)
     yield f"- breakdowns and filters: {names or 'none'}"
-    yield f"- parts {'add up' if kpi.additivity == 'full' else 'do not add up'} to the whole"
+    adds_up = "add up" if kpi.additivity is Additivity.FULL else "do not add up"
+    yield f"- kind: {kpi.kind.value}; parts {adds_up} to the whole"
     yield f"- default window: `{kpi.default_window}`"
     yield f"- source: {kpi.source}"
-    yield f"- owner: {kpi.owner}; version {kpi.version}; {kpi.status.value}\n"
+    yield f"- owner: {kpi.owner}; version {kpi.version}; {kpi.status.value}"
+    for version in older:
+        formulas = "; ".join(f"`{readable(formula)}`" for formula in version.views.values())
+        yield f"- version {version.version} ({version.status.value}): {formulas}"
+    yield ""
 
 
 def _formulas(kpi: Kpi) -> Iterator[str]:
     for name, formula in kpi.views.items():
         default = " (default)" if name == kpi.default_view else ""
         view = f"view `{name}`{default}" if name else "formula"
-        interval = _INTERVALS.get(formula.interval)
-        sampled = f"; 95 % interval: {interval}, flagged below {SMALL_SAMPLE}" if interval else ""
-        yield f"- {view}: `{readable(formula)}`{sampled}"
+        method = _INTERVALS.get(formula.interval)
+        interval = f"; 95 % interval: {method}" if method else ""
+        is_counted = method and not money_side(formula.denominator)
+        flagged = f", flagged below {SMALL_SAMPLE}" if is_counted else ""
+        yield f"- {view}: `{readable(formula)}`{interval}{flagged}"
+        yield from (_meant(factor) for factor in formula.factors)
         if formula.requires is not None:
             left, right = formula.requires.left.label, formula.requires.right.label
             yield f"- null with `{formula.requires.reason}` unless `{left}` equals `{right}`"
 
 
+def _meant(factor: Factor) -> str:
+    return f"- where [`{factor.kpi}`](#{factor.kpi}) is `{readable(factor.formula)}`"
+
+
 def _extras(kpi: Kpi) -> Iterator[str]:
+    if kpi.kind is KpiKind.COHORT:
+        yield "- the view `cohort` takes a horizon: `horizon=30` counts the first 30 days of each"
     if kpi.bounded:
         yield "- a share: above 1 it is flagged `above_one`"
     if kpi.also_visible:

@@ -29,11 +29,17 @@ class Direction(StrEnum):
 
 
 class KpiKind(StrEnum):
-    """How a KPI is computed: a sum, a ratio of sums, or from counts of distinct people."""
+    """How a KPI is computed.
+
+    A sum; a ratio of sums; from other KPIs; from counts of distinct people; or as a ratio whose
+    counts are booked at their origin, so that it still grows.
+    """
 
     SIMPLE = "simple"
     RATIO = "ratio"
+    DERIVED = "derived"
     DISTINCT = "distinct"
+    COHORT = "cohort"
 
 
 class Additivity(StrEnum):
@@ -48,6 +54,7 @@ class IntervalMethod(StrEnum):
 
     WILSON = "wilson"
     NPS = "nps"
+    DELTA = "delta"
     NONE = "none"
 
 
@@ -57,6 +64,8 @@ class Status(StrEnum):
     STABLE = "stable"
     EXPERIMENTAL = "experimental"
     DEPRECATED = "deprecated"
+    SUPERSEDED = "superseded"
+    """An older version of a KPI that has a newer one."""
 
 
 class Distinct(StrEnum):
@@ -68,6 +77,12 @@ class Distinct(StrEnum):
     """Customers whose first order ever lies in the window."""
     REPEAT_CUSTOMERS = "repeat_customers"
     """Customers with two or more orders in the window."""
+    RETURNING_CUSTOMERS = "returning_customers"
+    """Customers ordering in the window who ordered before it, or twice in it."""
+    ORDERS_OF_CUSTOMERS = "orders_of_customers"
+    """Orders in the window by customers with an id: the orders of those in `distinct_customers`."""
+    RETAINED_CUSTOMERS = "retained_customers"
+    """Customers whose first order ever lies in the window, and who ordered again later."""
 
 
 Quantity = Measure | Distinct
@@ -111,22 +126,36 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
+class Factor:
+    """Another KPI in a product, to the power 1 or -1."""
+
+    kpi: str
+    power: int
+    formula: Formula
+
+
+@dataclass(frozen=True, slots=True)
 class Formula:
     """`scale * sum(numerator) / sum(denominator)`; an empty denominator means a plain sum.
 
-    Money quantities are in millionths of a unit until they are published.
+    With factors it is `weight * product(factor ** power) + plus` instead. Money quantities are in
+    millionths of a unit until they are published.
     """
 
-    numerator: tuple[Term, ...]
+    numerator: tuple[Term, ...] = ()
     denominator: tuple[Term, ...] = ()
     scale: int = 1
     interval: IntervalMethod = IntervalMethod.NONE
     requires: Requirement | None = None
+    factors: tuple[Factor, ...] = ()
+    weight: Fraction = Fraction(1)
+    plus: Fraction = Fraction(0)
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """Both sides."""
-        return self.numerator + self.denominator
+        """Both sides, and those of the factors."""
+        inside = (term for factor in self.factors for term in factor.formula.terms)
+        return (*self.numerator, *self.denominator, *inside)
 
     @property
     def keys(self) -> frozenset[TermKey]:
@@ -134,12 +163,19 @@ class Formula:
         required: tuple[TermKey, ...] = ()
         if self.requires is not None:
             required = ((self.requires.left, ()), (self.requires.right, ()))
-        return frozenset(term.key for term in self.terms) | frozenset(required)
+        own = (*(term.key for term in (*self.numerator, *self.denominator)), *required)
+        return frozenset(own).union(*(factor.formula.keys for factor in self.factors))
 
     @property
     def has_money(self) -> bool:
         """Whether any term is an amount, so that the answer has a currency."""
         return any(is_money(term.quantity) for term in self.terms)
+
+    @property
+    def money_power(self) -> int:
+        """To which power the value is an amount: 1 for an amount, 0 for a plain number."""
+        own = money_side(self.numerator) - money_side(self.denominator)
+        return own + sum(factor.power * factor.formula.money_power for factor in self.factors)
 
 
 def label(quantity: Quantity) -> str:
@@ -159,17 +195,38 @@ def money_side(terms: Iterable[Term]) -> bool:
 
 _M = Measure
 _EMAIL = frozenset(m for m in Measure if m.name.startswith("EMAILS_"))
+_COHORT = range(_M.EMAILS_DELIVERED, _M.EMAILS_COMPLAINED + 1)
+
+BOOKED_AT_ORIGIN: frozenset[Quantity] = frozenset(
+    {*map(Measure, _COHORT), _M.LEADS_CONVERTED, Distinct.RETAINED_CUSTOMERS}
+)
+"""Outcomes counted when and where that began of which they are the outcome: they still grow."""
+
+_MAILED = range(_M.EMAILS_SENT, _M.EMAIL_OPENS + 1)
+_STATED = (*range(_M.SPEND, _M.SOCIAL_IMPRESSIONS + 1), _M.BRAND_SEARCHES, _M.CATEGORY_SEARCHES)
+
+WITHOUT_DETAILS: frozenset[Quantity] = frozenset(
+    measure for measure in Measure if measure in {*_MAILED, *_STATED}
+)
+"""What is not known to have happened on a page, in a country or on a device."""
+
+OF_PRODUCTS: frozenset[Quantity] = frozenset(
+    {_M.GROSS_REVENUE, _M.REFUNDS, _M.REFUNDS_BY_ORDER, _M.UNITS}
+)
+"""What the lines of orders have a part in."""
+
 _SOLD = frozenset({_M.ORDERS, _M.GROSS_REVENUE})
 
 EVIDENCE: dict[Quantity, frozenset[Measure]] = {
     _M.PAGE_VIEWS: frozenset({_M.VISITS}),
     _M.BOUNCES: frozenset({_M.VISITS}),
-    **dict.fromkeys(_EMAIL - {_M.EMAILS_SENT}, _EMAIL),
+    **dict.fromkeys((_EMAIL - {_M.EMAILS_SENT}) | {_M.EMAIL_OPENS}, _EMAIL),
     _M.LEADS_IDENTIFIED: frozenset({_M.LEADS}),
     _M.LEADS_CONVERTED: _SOLD,
     _M.CUSTOMERS_FROM_LEADS: _SOLD,
     _M.GROSS_REVENUE: _SOLD,
     _M.REFUNDS: _SOLD,
+    _M.REFUNDS_BY_ORDER: _SOLD,
     _M.REFUND_COUNT: _SOLD,
     _M.NEW_CUSTOMERS: _SOLD,
     _M.COST_OF_GOODS: _SOLD,
@@ -186,9 +243,7 @@ EVIDENCE: dict[Quantity, frozenset[Measure]] = {
     _M.AIDED_AWARE: frozenset({_M.AIDED_RESPONSES}),
     _M.UNAIDED_AWARE: frozenset({_M.UNAIDED_RESPONSES}),
     Distinct.VISITORS: frozenset({_M.VISITS}),
-    Distinct.CUSTOMERS: _SOLD,
-    Distinct.FIRST_TIME_CUSTOMERS: _SOLD,
-    Distinct.REPEAT_CUSTOMERS: _SOLD,
+    **dict.fromkeys(set(Distinct) - {Distinct.VISITORS}, _SOLD),
 }
 """What shows, beside a quantity's own rows, that a site counts it: then 0 means 0, and not
 "nobody told us". A site that sells and never had a refund has refunds of 0; one that never sent

@@ -14,18 +14,19 @@ MAX_BUCKETS = 2000
 GRAINS = ("hour", *(unit.value for unit in Unit))
 _HOUR = timedelta(hours=1)
 
-Next = Callable[[datetime, Window], datetime]
+Next = Callable[[datetime, Window, int], datetime]
 
 
-def _next_hour(at: datetime, window: Window) -> datetime:
+def _next_hour(at: datetime, window: Window, _: int) -> datetime:
     local = at.astimezone(window.zone)
     into = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
     return at + (_HOUR - into)
 
 
 def _next_unit(unit: Unit) -> Next:
-    def after(at: datetime, window: Window) -> datetime:
-        first = add_units(floor(at.astimezone(window.zone).date(), unit), unit, 1)
+    def after(at: datetime, window: Window, fiscal_month: int) -> datetime:
+        day = at.astimezone(window.zone).date()
+        first = add_units(floor(day, unit, fiscal_month), unit, 1)
         # A zone that once skipped a whole day has a day of no length: it gets no bucket.
         while (start := midnight(first, window.zone)) <= at:
             first = add_units(first, unit, 1)
@@ -52,17 +53,18 @@ def check_grain(grain: str) -> str:
     return grain
 
 
-def bounds(window: Window, grain: str | None) -> tuple[datetime, ...]:
+def bounds(window: Window, grain: str | None, fiscal_month: int = 1) -> tuple[datetime, ...]:
     """Where the buckets of a series begin, and the window's end: ascending UTC instants.
 
     The first and the last bucket are cut off by the window, so the buckets partition it. Without
-    a grain the window is one bucket. Raises InvalidError above `MAX_BUCKETS`.
+    a grain the window is one bucket. Years begin with `fiscal_month`, and quarters follow it.
+    Raises InvalidError above `MAX_BUCKETS`.
     """
     if grain is None:
         return window.start, window.end
     following = _NEXT[check_grain(grain)]
     cuts = [window.start]
-    while (cut := following(cuts[-1], window)) < window.end:
+    while (cut := following(cuts[-1], window, fiscal_month)) < window.end:
         cuts.append(cut)
         if len(cuts) > MAX_BUCKETS:
             raise InvalidError(

@@ -181,6 +181,6 @@ def _period(
 ) -> Period:
     tz = site.timezone if query.tz is None else query.tz
     fiscal_month = site.rules.fiscal_month
-    window = resolve(preset, query.start, query.end, tz, now, fiscal_month)
-    before = None if query.compare is None else compared(window, query.compare)
+    window = resolve(preset, query.start, query.end, tz, now, fiscal_month=fiscal_month)
+    before = None if query.compare is None else compared(window, query.compare, now)
     return Period(window, bounds(window, query.grain, fiscal_month), before, asked)

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.dimensions import DETAILS, DIMENSIONS
 from service.domain.measures import MONEY, Measure
+from service.domain.models import CREDITED, MOVED, Model, moved, unmoved
 from service.kpi.cells import Cell, CellKey, Cells, Slice
-from service.kpi.compile import Shape, parameters, shape_of, statement
+from service.kpi.compile import Shape, parameters, shape_of, statement, variant_of
 from service.kpi.distinct import read_distinct
 from service.kpi.formula import Distinct, TermKey, Where
 from service.kpi.money import OLDEST_RATE, MissingRate, Rates
-from service.kpi.tiers import Cover, cover
+from service.kpi.run import run
+from service.kpi.tiers import Cover, cover, facts_alone
 from service.store.fx import rates_between
+
+TOUCHED = frozenset({*DIMENSIONS, *DETAILS})
+"""Dimensions of touches: only between their values a model moves credit."""
+
+LONGEST_OF_FACTS = timedelta(days=1)
+LONGEST_OF_QUARTERS = timedelta(days=100)
+"""Spans up to which facts and quarter hours are read without looking at how many there are."""
 
 
 class Sum(NamedTuple):
@@ -25,7 +36,7 @@ class Sum(NamedTuple):
     key: TermKey
     currency: str
     day: date | None
-    value: int
+    value: int | Fraction
 
 
 async def read(connection: AsyncConnection, piece: Slice, keys: Iterable[TermKey]) -> Cells:
@@ -46,8 +57,7 @@ async def read(connection: AsyncConnection, piece: Slice, keys: Iterable[TermKey
 async def _read_measures(connection: AsyncConnection, piece: Slice, keys: list[TermKey]) -> Cells:
     cells: Cells = {}
     foreign: dict[str, None] = {}
-    covered = cover(piece.bounds, piece.zone)
-    for row in await _sums(connection, piece, covered, keys, daily=False):
+    for row in await _sums(connection, piece, keys, daily=False):
         cell = cells.setdefault(row.cell, Cell())
         if row.currency in {"", piece.currency}:
             cell.add(row.key, row.value)
@@ -56,16 +66,18 @@ async def _read_measures(connection: AsyncConnection, piece: Slice, keys: list[T
             foreign[row.currency] = None
     if foreign:
         money = [key for key in keys if key[0] in MONEY]
-        sums = await _sums(connection, piece, covered, money, daily=True)
+        sums = await _sums(connection, piece, money, daily=True)
         await _convert(connection, piece, list(foreign), sums, cells)
     return cells
 
 
 async def _sums(
-    connection: AsyncConnection, piece: Slice, covered: Cover, keys: list[TermKey], *, daily: bool
+    connection: AsyncConnection, piece: Slice, keys: list[TermKey], *, daily: bool
 ) -> list[Sum]:
     measures = sorted({key[0] for key in keys if isinstance(key[0], Measure)})
     wheres = tuple(sorted({where for _, where in keys}))
+    variant = variant_of(piece.names_with(wheres), piece.horizon)
+    covered = facts_alone(piece.bounds) if variant else cover(piece.bounds, piece.zone)
     shape = shape_of(
         covered,
         measures,
@@ -74,26 +86,50 @@ async def _sums(
         filters=piece.filters,
         wheres=wheres,
         daily=daily,
+        variant=variant,
     )
-    values = parameters(covered, measures, piece.filters, wheres) | {
+    if shape.is_empty:
+        return []
+    values = parameters(covered, _numbers(measures, piece, shape), piece.filters, wheres) | {
         "site_id": piece.site_id,
-        "starts": list(piece.bounds[:-1]),
+        "starts": list(covered.starts or piece.bounds[:-1]),
         "zone": piece.zone.key,
         "currency": piece.currency,
+        "horizon": piece.horizon,
     }
-    rows = await connection.execute(statement(shape), values)
-    return _sums_of(rows.all(), shape, frozenset(keys))
+    rows = await run(connection, statement(shape), values, guarded=_is_heavy(covered))
+    return _sums_of(rows, shape, frozenset(keys))
+
+
+def _numbers(measures: list[Measure], piece: Slice, shape: Shape) -> list[int]:
+    """The stored numbers to read: the measures, and what the model moves among touches.
+
+    What it moves sums to 0 where nothing tells touches apart.
+    """
+    if piece.model is Model.LAST_NON_DIRECT or not shape.names & TOUCHED:
+        return [*measures]
+    return [*measures, *(moved(m, piece.model) for m in measures if m in CREDITED)]
+
+
+def _is_heavy(covered: Cover) -> bool:
+    """Whether so much may be read that it must be looked at first."""
+    facts = sum((span.end - span.start for span in covered.edges), timedelta())
+    quarters = sum((span.end - span.start for span in covered.quarters), timedelta())
+    return facts > LONGEST_OF_FACTS or quarters > LONGEST_OF_QUARTERS
 
 
 def _sums_of(rows: Iterable[Any], shape: Shape, keys: frozenset[TermKey]) -> list[Sum]:
     sums = []
     for bucket, number, currency, *rest in rows:
         day = rest.pop(0) if shape.daily else None
-        cell = bucket if shape.by is None else rest.pop(0)
-        measure = Measure(number)
-        for where, value in zip(shape.wheres, rest, strict=True):
+        labels, values = tuple(rest[: len(shape.by)]), rest[len(shape.by) :]
+        measure, model = unmoved(number)
+        in_millionths = model is not Model.LAST_NON_DIRECT and measure not in MONEY
+        for where, value in zip(shape.wheres, values, strict=True):
             if (measure, where) in keys:
-                sums.append(Sum(cell, (measure, where), currency, day, int(value or 0)))
+                amount = int(value or 0)
+                exact = Fraction(amount, MOVED) if in_millionths else amount
+                sums.append(Sum(labels or bucket, (measure, where), currency, day, exact))
     return sums
 
 

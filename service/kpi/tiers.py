@@ -7,9 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from service.kpi.zones import is_clean_midnight, midnight_from, midnight_until
+from service.kpi.zones import midnight_from, midnight_until
 
 QUARTER = timedelta(minutes=15)
+MOST_SHIFTED = 0.75
+"""Part of the days' time up to which quarter hours mend them, instead of answering alone."""
+
+MOST_CUTS = 3
+"""Bounds a day up to which it is worth looking for the midnights beside them."""
+
+_DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -20,12 +27,31 @@ class Span(NamedTuple):
     end: datetime
 
 
+class Shift(NamedTuple):
+    """Quarter hours between a bound of a series and the site's midnight beside it.
+
+    Days are booked as a whole in one bucket (from 1); what lies in `[start, end)` moves from there
+    to the bucket it belongs to.
+    """
+
+    start: datetime
+    end: datetime
+    gains: int
+    loses: int
+
+
 class Cover(NamedTuple):
-    """A window as disjoint spans that together are the window: at most one of days."""
+    """A window as disjoint spans that together are the window: at most one of days.
+
+    Where buckets cut days, each row belongs to the bucket (from 1) of `starts` that it lies in, and
+    `shifts` mend that.
+    """
 
     days: Span | None
     quarters: tuple[Span, ...]
     edges: tuple[Span, ...]
+    shifts: tuple[Shift, ...] = ()
+    starts: tuple[datetime, ...] = ()
 
 
 def _spans(*pairs: tuple[datetime, datetime]) -> tuple[Span, ...]:
@@ -41,31 +67,67 @@ def _ceil(at: datetime) -> datetime:
 
 
 def _days(bounds: Sequence[datetime], site_zone: ZoneInfo) -> Span | None:
-    """The whole site-local days inside, if no bucket of the series cuts one of them."""
-    if not all(is_clean_midnight(at, site_zone) for at in bounds[1:-1]):
-        return None
+    """The whole site-local days inside."""
     first, last = midnight_from(bounds[0], site_zone), midnight_until(bounds[-1], site_zone)
     return Span(first, last) if first < last else None
+
+
+def _nearest(bound: datetime, days: Span, site_zone: ZoneInfo) -> datetime:
+    """The midnight nearest to a bound of the series, among those of the days."""
+    if not days.start < bound < days.end:
+        return bound
+    before = midnight_until(bound, site_zone)
+    if before == bound:
+        return bound
+    after = midnight_from(bound, site_zone)
+    return before if bound - before <= after - bound else after
+
+
+def _midnights(
+    bounds: Sequence[datetime], days: Span, site_zone: ZoneInfo
+) -> tuple[datetime, ...] | None:
+    """The starts of the buckets, each at the midnight nearest to it; None if that helps nobody."""
+    length = days.end - days.start
+    if len(bounds) > MOST_CUTS * length / _DAY:
+        return None
+    found = (bounds[0], *(_nearest(at, days, site_zone) for at in bounds[1:-1]))
+    shifted = sum((abs(at - to) for at, to in zip(bounds[:-1], found, strict=True)), timedelta())
+    aligned = all(_floor(at) == at for at in (*days, *found[1:]))
+    return found if aligned and shifted <= MOST_SHIFTED * length else None
+
+
+def _shifts(bounds: Sequence[datetime], midnights: Sequence[datetime]) -> tuple[Shift, ...]:
+    return tuple(
+        Shift(at, bound, number, number + 1) if at < bound else Shift(bound, at, number + 1, number)
+        for number, (bound, at) in enumerate(zip(bounds[:-1], midnights, strict=True))
+        if at != bound
+    )
 
 
 def cover(bounds: Sequence[datetime], site_zone: ZoneInfo) -> Cover:
     """The coarsest tiers that answer exactly for the buckets between `bounds` (ascending UTC).
 
     Whole days come from site-local day rollups, the rest from quarter hours, and what is left of
-    a quarter hour that an end of the window cuts from the facts. Where buckets cut quarter hours
-    (zones had odd offsets before 1972) the facts answer for all of it.
+    a quarter hour that an end of the window cuts from the facts. Buckets that cut a few of the
+    days (those of another zone) are mended by quarter hours; where they cut too many, these answer
+    alone. Where buckets cut quarter hours (zones had odd offsets before 1972) the facts answer.
     """
     start, end = bounds[0], bounds[-1]
-    days = _days(bounds, site_zone)
-    cuts = (*bounds[1:-1], *(days or ()))
-    if any(_floor(at) != at for at in cuts):
-        return Cover(None, (), (Span(start, end),))
+    if any(_floor(at) != at for at in bounds[1:-1]):
+        return facts_alone(bounds)
     first, last = _ceil(start), _floor(end)
     if first > last:  # both ends cut the same quarter hour
-        return Cover(None, (), (Span(start, end),))
-    middle = days or Span(last, last)
-    return Cover(
-        days,
-        _spans((first, middle.start), (middle.end, last)),
-        _spans((start, first), (last, end)),
-    )
+        return facts_alone(bounds)
+    edges = _spans((start, first), (last, end))
+    days = _days(bounds, site_zone)
+    midnights = None if days is None else _midnights(bounds, days, site_zone)
+    if days is None or midnights is None:
+        return Cover(None, _spans((first, last)), edges)
+    around = _spans((first, days.start), (days.end, last))
+    shifts = _shifts(bounds, midnights)
+    return Cover(days, around, edges, shifts, midnights if shifts else ())
+
+
+def facts_alone(bounds: Sequence[datetime]) -> Cover:
+    """A whole window from the facts."""
+    return Cover(None, (), (Span(bounds[0], bounds[-1]),))

@@ -41,6 +41,7 @@ class Step:
 
 
 ONE_YEAR = Step(months=12)
+FIFTY_TWO_WEEKS = Step(days=364)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,11 @@ def local_text(at: datetime, tz: ZoneInfo) -> str:
     return at.astimezone(tz).isoformat()
 
 
-def floor(day: date, unit: Unit) -> date:
-    """The first day of the unit that `day` lies in."""
+def floor(day: date, unit: Unit, fiscal_month: int = 1) -> date:
+    """The first day of the unit that `day` lies in.
+
+    A year begins with `fiscal_month` (1 to 12), and quarters follow it in steps of three months.
+    """
     match unit:
         case Unit.DAY:
             return day
@@ -105,10 +109,12 @@ def floor(day: date, unit: Unit) -> date:
             return day - timedelta(days=day.weekday())
         case Unit.MONTH:
             return day.replace(day=1)
-        case Unit.QUARTER:
-            return day.replace(month=day.month - (day.month - 1) % 3, day=1)
-        case Unit.YEAR:
-            return day.replace(month=1, day=1)
+        case Unit.QUARTER | Unit.YEAR:
+            return add_units(day.replace(day=1), Unit.MONTH, -_months_into(day, unit, fiscal_month))
+
+
+def _months_into(day: date, unit: Unit, fiscal_month: int) -> int:
+    return (day.month - fiscal_month) % _MONTHS[unit]
 
 
 def add_units(first: date, unit: Unit, count: int) -> date:
@@ -123,7 +129,7 @@ def _step(unit: Unit, count: int) -> Step:
     return Step(months=_MONTHS.get(unit, 0) * count, days=_DAYS.get(unit, 0) * count)
 
 
-def preset_window(name: str, now: datetime, tz: ZoneInfo) -> Window:
+def preset_window(name: str, now: datetime, tz: ZoneInfo, fiscal_month: int = 1) -> Window:
     """The window of a preset at `now`; InvalidError with the nearest names otherwise.
 
     `today` and `this_…` run up to `now` (exclusive): everything that has happened, nothing of the
@@ -138,10 +144,12 @@ def preset_window(name: str, now: datetime, tz: ZoneInfo) -> Window:
             field="window",
             nearest=meant,
         )
-    current = floor(now.astimezone(tz).date(), preset.unit)
+    current = floor(now.astimezone(tz).date(), preset.unit, fiscal_month)
     first = add_units(current, preset.unit, -preset.back)
-    start = midnight(first, tz)
     end = midnight(add_units(first, preset.unit, preset.length), tz)
+    # Where a zone once left out a whole day, yesterday is the last day that there was.
+    while (start := midnight(first, tz)) >= end:
+        first = add_units(first, preset.unit, -1)
     if end > now:
         # In the very first microsecond of a day, too, a window has a length.
         end = max(now, start + _MICROSECOND)
@@ -191,7 +199,7 @@ def explicit_window(start: str, end: str, tz: ZoneInfo) -> Window:
     return between(first, last, tz)
 
 
-def between(start: datetime, end: datetime, tz: ZoneInfo) -> Window:
+def between(start: datetime, end: datetime, tz: ZoneInfo, field: str = "to") -> Window:
     """`[start, end)` of two aware instants; InvalidError unless start is before end."""
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     if start >= end:
@@ -199,7 +207,7 @@ def between(start: datetime, end: datetime, tz: ZoneInfo) -> Window:
             f"The window is empty: from ({local_text(start, tz)}) must be before"
             f" to ({local_text(end, tz)}), which is exclusive.",
             code="empty_window",
-            field="to",
+            field=field,
         )
     return Window(start, end, tz, _natural_step(start, end, tz))
 
@@ -214,19 +222,42 @@ def _natural_step(start: datetime, end: datetime, tz: ZoneInfo) -> Step:
 
 
 def resolve(
-    preset: str | None, start: str | None, end: str | None, tz: str, now: datetime
+    preset: str | None,
+    start: str | None,
+    end: str | None,
+    tz: str,
+    now: datetime,
+    *,
+    fiscal_month: int = 1,
 ) -> Window:
-    """The window that a request asks for; InvalidError for none, half of one, or two."""
+    """The window that a request asks for.
+
+    Raises InvalidError for none, half of one, two, and for one that has not begun at `now`; one
+    that began and ends later is whole, and provisional.
+    """
     where = zone(tz)
     if preset is not None and start is None and end is None:
-        return preset_window(preset, now, where)
+        return preset_window(preset, now, where, fiscal_month)
     if preset is None and start is not None and end is not None:
-        return explicit_window(start, end, where)
+        window = explicit_window(start, end, where)
+        check_begun(window, now, "from")
+        return window
     raise InvalidError(
         "Give either window=, or from= together with to=.",
         code="invalid_window",
         field="window" if preset is not None else "to" if end is None else "from",
     )
+
+
+def check_begun(window: Window, now: datetime, field: str) -> None:
+    """InvalidError for a window that begins at or after `now`: nothing can have happened in it."""
+    if window.start >= now:
+        raise InvalidError(
+            f"The window lies in the future: it begins at {local_text(window.start, window.zone)},"
+            f" and now is {local_text(now, window.zone)}. Choose one that begins before now.",
+            code="future_window",
+            field=field,
+        )
 
 
 def shifted(window: Window, step: Step) -> Window:
@@ -270,16 +301,35 @@ def _back(at: datetime, step: Step, tz: ZoneInfo, *, closing: bool) -> datetime:
     return to_utc(first.replace(day=length))
 
 
-COMPARISONS = ("previous_period", "previous_year")
+COMPARISONS = ("previous_period", "previous_year", "previous_year_weekday")
+"""The last is 52 weeks earlier, so that each day meets its own weekday."""
 
 
-def compared(window: Window, comparison: str) -> Window:
-    """The window to hold `window` against; InvalidError for an unknown comparison."""
-    if comparison not in COMPARISONS:
+def compared(window: Window, comparison: str, now: datetime | None = None) -> Window:
+    """The window to hold `window` against, in the same zone.
+
+    `comparison` is one of `COMPARISONS`, or a window of its own: its start and its end, which it
+    leaves out, with a slash between them, as dates or RFC 3339 (`2025-01-01/2025-02-01`). Raises
+    InvalidError for anything else, and for one that has not begun when `now` is given.
+    """
+    match comparison:
+        case "previous_period":
+            return shifted(window, window.step)
+        case "previous_year":
+            return shifted(window, ONE_YEAR)
+        case "previous_year_weekday":
+            return shifted(window, FIFTY_TWO_WEEKS)
+    first, slash, last = comparison.partition("/")
+    if not slash:
         raise InvalidError(
-            f"'{comparison[:100]}' is not a comparison; use {' or '.join(COMPARISONS)}.",
+            f"'{comparison[:100]}' is not a comparison; use {', '.join(COMPARISONS)}, or another"
+            " window as from/to, such as 2025-01-01/2025-02-01.",
             code="unknown_comparison",
             field="compare",
             nearest=nearest(comparison, COMPARISONS),
         )
-    return shifted(window, window.step if comparison == "previous_period" else ONE_YEAR)
+    start, end = (parse_instant(text, window.zone, "compare") for text in (first, last))
+    other = between(start, end, window.zone, "compare")
+    if now is not None:
+        check_begun(other, now, "compare")
+    return other

@@ -30,7 +30,7 @@ _OLDEST = text("""
 _CHUNK = """
     SELECT s.timezone AS zone, array_agg(b.id ORDER BY b.id) AS batches,
            sum(b.events)::bigint AS events, min(b.first_at) AS first_at, max(b.last_at) AS last_at,
-           min(b.received_at) AS received_at
+           min(b.received_at) AS received_at, s.credited_days AS lookback_days
     FROM (
         SELECT *, sum(events) OVER (ORDER BY id) - events AS before
         FROM (SELECT * FROM batch
@@ -39,7 +39,7 @@ _CHUNK = """
     ) AS b
     JOIN site AS s ON s.id = b.site_id
     WHERE b.before < :limit_events
-    GROUP BY s.timezone"""
+    GROUP BY s.timezone, s.credited_days"""
 _WAITING = text(_CHUNK.format(which="projected_at IS NULL"))
 _FOLLOWING = text(_CHUNK.format(which="id > :after"))
 
@@ -58,7 +58,7 @@ class Chunk:
     """Batches of one site that are projected together.
 
     `batches` ascend; `first_at` and `last_at` span their events' times; `received_at` is that of
-    the oldest batch.
+    the oldest batch. Credit is given `lookback_days` back, as everything of the site is credited.
     """
 
     site_id: int
@@ -68,6 +68,7 @@ class Chunk:
     first_at: datetime
     last_at: datetime
     received_at: datetime
+    lookback_days: int
 
 
 def _shard(site_id: int) -> dict[str, int]:

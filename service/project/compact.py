@@ -18,6 +18,7 @@ from service.domain.measures import Measure
 from service.project.backlog import lock, try_lock
 from service.project.projections import Booked
 from service.project.rollups import LARGEST
+from service.store.credits import moved_numbers
 from service.store.engine import reading, writing
 
 GAINED_ROWS = 2_000
@@ -28,7 +29,7 @@ _LONGEST_DAY = timedelta(days=2)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 # Naming every measure lets the index (site, measure, bucket) find a span of buckets.
-_MEASURES = [int(measure) for measure in Measure]
+_MEASURES = sorted({*map(int, Measure), *moved_numbers(Measure)})
 _WITHIN = (
     "site_id = :site_id AND measure = ANY(CAST(:measures AS smallint[]))"
     " AND bucket >= :since AND bucket < :before"

@@ -1,4 +1,4 @@
-"""Leads: when each was won, by which visit, and when it first became a customer.
+"""Leads: when each was won, by which visits, and when it first became a customer.
 
 The earliest lead event by (time, batch, place) wins the lead and gives its dimensions; its
 visitor is that of the earliest lead event that has one, because a form sent without a visitor is
@@ -9,14 +9,15 @@ then there without `won_at`, and adds nothing until it is won.
 from __future__ import annotations
 
 from service.domain.kinds import Kind
-from service.project.attribution import TOUCHED, credited
+from service.project.attribution import PEOPLE, TOUCHED, credited
 from service.project.rollups import NEW_EVENTS, booked, difference, probed, stored
 from service.store.contributions import LEAD
 
-_COLUMNS = (
+_GIVEN = (
     "lead, won_at, won_batch, won_seq, visitor, visitor_at, visitor_batch, visitor_seq,"
-    " own_dim, dim_id, converted_at"
+    " own_dim, own_detail, converted_at"
 )
+_COLUMNS = f"{_GIVEN}, dim_id, detail_id, touch_dims, touch_details, touch_weights"
 
 
 def _of_first(column: str, prefix: str) -> str:
@@ -25,28 +26,40 @@ def _of_first(column: str, prefix: str) -> str:
     return f"(array_agg({column} ORDER BY {order}))[1] AS {column}"
 
 
-_OLD = f"""
+_NAMED = f"""
 named AS MATERIALIZED (
     SELECT (e.data->>'lead')::uuid AS lead, e.kind = {int(Kind.LEAD)} AS won,
-           e.occurred_at, e.batch_id, e.seq, e.visitor, e.visitor <> 0 AS has_visitor, e.dim_id
+           e.occurred_at, e.batch_id, e.seq, e.visitor, e.visitor <> 0 AS has_visitor,
+           e.dim_id, e.detail_id
     FROM {NEW_EVENTS} AND e.kind IN ({int(Kind.LEAD)}, {int(Kind.CONVERSION)})
       AND e.data->>'lead' IS NOT NULL
-),
+)"""
+
+_OLD = f"""{TOUCHED},{PEOPLE},
 old AS MATERIALIZED (
     {probed("lead", _COLUMNS, "(SELECT DISTINCT lead FROM named)", "f.lead = k.lead")}
     UNION
     {probed("lead", _COLUMNS, "touched", "f.visitor = k.visitor AND f.visitor <> 0")}
     WHERE p.won_at >= k.first_at AND p.won_at <= k.last_at
+    UNION
+    {probed("lead", _COLUMNS, "people", "f.lead = k.person")}
+    WHERE p.won_at >= k.first_at AND p.won_at <= k.last_at
+)"""
+
+_SLICE = f"""
+old AS MATERIALIZED (
+    SELECT {_COLUMNS} FROM lead
+    WHERE site_id = :site_id AND won_at > :slice_from AND won_at <= :slice_to
 )"""
 
 # NULL sorts last, so a piece that says nothing about a column never wins it.
 _FRESH = f"""
 pieces AS (
-    SELECT {_COLUMNS} FROM old
+    SELECT {_GIVEN} FROM old
     UNION ALL
     SELECT lead, occurred_at, batch_id, seq, visitor,
            CASE WHEN has_visitor THEN occurred_at END, CASE WHEN has_visitor THEN batch_id END,
-           CASE WHEN has_visitor THEN seq END, dim_id, dim_id, NULL
+           CASE WHEN has_visitor THEN seq END, dim_id, detail_id, NULL
     FROM named WHERE won
     UNION ALL
     SELECT lead, NULL, NULL, NULL, 0, NULL, NULL, NULL, 0, 0, occurred_at FROM named WHERE NOT won
@@ -56,14 +69,17 @@ merged AS (
            {_of_first("won_seq", "won")}, {_of_first("visitor", "visitor")},
            min(visitor_at) AS visitor_at, {_of_first("visitor_batch", "visitor")},
            {_of_first("visitor_seq", "visitor")}, {_of_first("own_dim", "won")},
-           min(converted_at) AS converted_at
+           {_of_first("own_detail", "won")}, min(converted_at) AS converted_at
     FROM pieces GROUP BY lead
 ),
 fresh AS MATERIALIZED (
-    SELECT lead, won_at, won_batch, won_seq, visitor, visitor_at, visitor_batch, visitor_seq,
-           own_dim, credit AS dim_id, converted_at
-    FROM ({credited("merged", "won_at")}
+    SELECT {_GIVEN}, credit AS dim_id, credit_detail AS detail_id,
+           touch_dims, touch_details, touch_weights
+    FROM ({credited("merged", "won_at", ("lead",))}
     ) AS credits
 ),{stored(LEAD, _COLUMNS, "lead")}"""
 
-LEADS = booked(f"{TOUCHED},{_OLD},{_FRESH}", difference(LEAD))
+LEADS = booked(f"{_NAMED},{_OLD},{_FRESH}", difference(LEAD))
+
+LEADS_AGAIN = booked(f"{_NAMED},{_SLICE},{_FRESH}", difference(LEAD))
+"""The same for the stored rows won from `slice_from` to `slice_to`."""

@@ -13,6 +13,7 @@ from service.domain.kinds import EMAIL_KINDS, STATEMENT_KINDS, Kind
 from service.project.backlog import Chunk
 from service.project.conversions import CONVERSIONS
 from service.project.events import EVENTS
+from service.project.identities import IDENTITIES
 from service.project.leads import LEADS
 from service.project.messages import MESSAGES
 from service.project.rollups import NEW_ROWS
@@ -22,23 +23,33 @@ from service.project.visits import VISITS
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """One statement over new log rows, skipped when none of them is of its `kinds`."""
+    """One statement over new log rows, skipped when none of them is of its `kinds`.
+
+    One that `follows` journeys runs also when people are to be looked at again.
+    """
 
     name: str
     kinds: frozenset[int]
     statement: TextClause
+    follows: bool = False
 
 
-def _projection(name: str, kinds: Iterable[Kind], sql: str) -> Projection:
-    return Projection(name, frozenset(int(kind) for kind in kinds), text(sql))
+def _projection(name: str, kinds: Iterable[Kind], sql: str, *, follows: bool = False) -> Projection:
+    return Projection(name, frozenset(int(kind) for kind in kinds), text(sql), follows)
+
+
+_SALES = (Kind.PAGE_VIEW, Kind.CONVERSION, Kind.REFUND)
+_LEADS = (Kind.PAGE_VIEW, Kind.LEAD, Kind.CONVERSION)
 
 
 PROJECTIONS = (
     _projection("visits", (Kind.PAGE_VIEW,), VISITS),
     _projection("messages", EMAIL_KINDS, MESSAGES),
+    # After the visits, because it says whose credit they can change.
+    _projection("identities", Kind, IDENTITIES),
     # After the visits, which they are credited to; page views re-credit them.
-    _projection("conversions", (Kind.PAGE_VIEW, Kind.CONVERSION, Kind.REFUND), CONVERSIONS),
-    _projection("leads", (Kind.PAGE_VIEW, Kind.LEAD, Kind.CONVERSION), LEADS),
+    _projection("conversions", _SALES, CONVERSIONS, follows=True),
+    _projection("leads", _LEADS, LEADS, follows=True),
     _projection("statements", STATEMENT_KINDS, STATEMENTS),
     _projection("events", Kind, EVENTS),
 )
@@ -71,19 +82,27 @@ def parameters_of(chunk: Chunk) -> dict[str, object]:
         "last_batch": chunk.batches[-1],
         "first_at": chunk.first_at,
         "last_at": chunk.last_at,
+        "lookback": chunk.lookback_days,
+        "people": [],
+        "people_from": [],
+        "people_to": [],
     }
 
 
 async def apply(
     connection: AsyncConnection, chunk: Chunk, projections: Sequence[Projection] = PROJECTIONS
 ) -> Booked:
-    """Project the chunk within the caller's transaction, which holds the site's lock."""
+    """Project the chunk within the caller's transaction, which holds the site's lock.
+
+    What a projection answers beside `Booked` are parameters of those after it.
+    """
     parameters = parameters_of(chunk)
     kinds = set((await connection.scalars(_KINDS, parameters)).all())
     booked = Booked()
     for projection in projections:
-        if kinds.isdisjoint(projection.kinds):
+        if kinds.isdisjoint(projection.kinds) and not (projection.follows and parameters["people"]):
             continue
-        row = (await connection.execute(projection.statement, parameters)).one()
-        booked += Booked(row.rows, row.first, row.last)
+        answered = (await connection.execute(projection.statement, parameters)).one()._mapping
+        booked += Booked(answered["rows"], answered["first"], answered["last"])
+        parameters |= answered
     return booked

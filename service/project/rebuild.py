@@ -20,11 +20,14 @@ DERIVED = (
     "lead",
     "conversion",
     "statement",
+    "identity",
     "rollup_quarter",
     "rollup_day",
+    "rollup_recency",
 )
 """Tables that hold nothing but what the projections made of the log."""
 
+_CREDIT_ANEW = text("UPDATE site SET credited_days = lookback_days WHERE id = :site_id")
 _FORGET = tuple(text(f"DELETE FROM {table} WHERE site_id = :site_id") for table in DERIVED)
 
 
@@ -45,6 +48,7 @@ async def rebuild(
         await lock(connection, site_id)
         for statement in _FORGET:
             await connection.execute(statement, {"site_id": site_id})
+        await connection.execute(_CREDIT_ANEW, {"site_id": site_id})
         return await _project_all(connection, site_id, now, chunk_events)
 
 

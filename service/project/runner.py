@@ -30,8 +30,9 @@ from service.project.backlog import (
 )
 from service.project.compact import Gains, Step, steps, try_merge
 from service.project.projections import PROJECTIONS, Booked, Projection, apply
+from service.project.recredit import changed, recredit
 from service.project.setbacks import Setbacks, rest
-from service.store.engine import writing
+from service.store.engine import reading, writing
 from service.store.failures import describe, is_environmental
 
 POLL_SECONDS = 0.2
@@ -47,6 +48,12 @@ PATIENCE_SECONDS = 60.0
 STOP_SECONDS = 5.0
 COMPACT_SECONDS = 120.0
 BETWEEN_STEPS = 0.01
+
+RECREDIT_SECONDS = 1.0
+"""How soon a site's new lookback is taken up."""
+
+RECREDIT_REST = 60.0
+"""How soon that is tried again when it failed: it may have taken long."""
 
 _log = get_logger(__name__)
 
@@ -67,6 +74,7 @@ class Runner:
         self._gains = Gains()
         self._to_compact: deque[Step] = deque()
         self._compact_at = clock.monotonic() + COMPACT_SECONDS
+        self._recredit_at = clock.monotonic()
         self._outages = 0
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -123,6 +131,7 @@ class Runner:
                     parked_before = None
                 chunk, failure = await self._project(LIMIT_EVENTS)
                 await self._compact_a_step()
+                await self._recredit_a_site()
             except Exception as error:
                 await self._sit_out(error)
                 continue
@@ -193,6 +202,18 @@ class Runner:
                 step = self._to_compact.popleft()
                 if not await try_merge(self._engine, step):
                     self._to_compact.append(step)
+
+    async def _recredit_a_site(self) -> None:
+        started = self._clock.monotonic()
+        if started < self._recredit_at:
+            return
+        self._recredit_at = started + RECREDIT_REST
+        async with asyncio.timeout(PATIENCE_SECONDS), reading(self._engine) as connection:
+            sites = await changed(connection)
+        if sites:
+            booked = await recredit(self._engine, sites[0])
+            self._gains.add(sites[0], booked)
+        self._recredit_at = self._clock.monotonic() + RECREDIT_SECONDS
 
     async def _sit_out(self, error: Exception) -> None:
         """The database is away, or not what it should be: no site is better than another."""

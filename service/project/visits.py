@@ -3,12 +3,17 @@
 New page views are first made into intervals of their own; those, the stored visit at or before
 the visitor's first new view, the stored visits in between and the one after are then merged as
 intervals. Stored visits are further apart than the gap, so nothing outside can join: the log is
-not read again. A merged visit keeps the dimensions of its earliest page view by (time, batch,
-place), and `previous_at` of the visit that follows the neighbourhood is renewed with it.
+not read again. A merged visit keeps the dimensions and the detail of its earliest page view by
+(time, batch, place), and `previous_at` of the visit that follows the neighbourhood is renewed with
+it.
+
+Visits of one visitor with the same campaign are a chain of their own: `campaign_previous_at`. Where
+it leaves the neighbourhood it is followed, backwards and forwards, to the next visit in it.
 """
 
 from __future__ import annotations
 
+from service.project.recency import RECENCY
 from service.project.rollups import (
     NEW_EVENTS,
     PEOPLES_VIEWS,
@@ -21,11 +26,14 @@ from service.store.contributions import VISIT
 
 _FIRST = "(PARTITION BY visitor ORDER BY occurred_at, batch_id, seq)"
 _ENTRY = "(PARTITION BY visitor ORDER BY started_at, entry_batch, entry_seq)"
-_COLUMNS = "visitor, started_at, ended_at, previous_at, dim_id, entry_batch, entry_seq, hits"
+_COLUMNS = (
+    "visitor, started_at, ended_at, previous_at, dim_id, entry_batch, entry_seq, hits, detail_id,"
+    " campaign_previous_at"
+)
 
 _INTERVALS = f"""
 views AS (
-    SELECT e.visitor, e.occurred_at, e.batch_id, e.seq, e.dim_id FROM {NEW_EVENTS}
+    SELECT e.visitor, e.occurred_at, e.batch_id, e.seq, e.dim_id, e.detail_id FROM {NEW_EVENTS}
     AND {PEOPLES_VIEWS}
 ),
 cut_views AS (
@@ -38,7 +46,8 @@ intervals AS MATERIALIZED (
            min(dim_id) FILTER (WHERE opens = 1) AS dim_id,
            min(batch_id) FILTER (WHERE opens = 1) AS entry_batch,
            min(seq) FILTER (WHERE opens = 1) AS entry_seq,
-           count(*)::integer AS hits
+           count(*)::integer AS hits,
+           min(detail_id) FILTER (WHERE opens = 1) AS detail_id
     FROM (SELECT *, sum(opens) OVER {_FIRST} AS place FROM cut_views) AS numbered
     GROUP BY visitor, place
 )"""
@@ -46,13 +55,14 @@ intervals AS MATERIALIZED (
 # Three probes of the primary key for each visitor: the visit at or before the first new view,
 # those that start among the new views, and the first one that is too late to be joined. (Row
 # comparisons, because no other index can answer them.)
-_OLD = f"""
+_NEAR = f"""
 spans AS MATERIALIZED (
     SELECT visitor, min(started_at) AS first_at, max(ended_at) AS last_at
     FROM intervals GROUP BY visitor
 ),
-old AS MATERIALIZED (
-    SELECT v.* FROM spans AS s CROSS JOIN LATERAL (
+near AS MATERIALIZED (
+    SELECT v.*, v.started_at > s.last_at + {VISIT_GAP} AS follows
+    FROM spans AS s CROSS JOIN LATERAL (
         (SELECT {_COLUMNS} FROM visit
          WHERE site_id = :site_id AND visitor = s.visitor AND started_at <= s.first_at
          ORDER BY started_at DESC LIMIT 1)
@@ -69,14 +79,56 @@ old AS MATERIALIZED (
     ) AS v
 )"""
 
-# Only the first merged visit of a visitor has nothing before it here. If it begins with a stored
-# visit, that one knows what came before: it is the only piece whose previous visit is earlier
-# than the merged one.
+
+def _campaign(row: str) -> str:
+    """One probe for the campaign of a row, '' without dimensions."""
+    return f"""coalesce((
+            SELECT d.campaign FROM dimension AS d
+            WHERE d.site_id = :site_id AND d.dim_id = {row}.dim_id), '')"""
+
+
+# Of each campaign that a visitor has in the neighbourhood, the first visit after it: its chain may
+# have changed. Mostly nothing follows at all. `chain` is a campaign as a number.
+_OLD = f"""
+used AS (
+    SELECT visitor, dim_id FROM intervals UNION SELECT visitor, dim_id FROM near
+),
+campaigns AS MATERIALIZED (
+    SELECT dim_id, campaign, min(dim_id) OVER (PARTITION BY campaign) AS chain
+    FROM (SELECT t.dim_id, {_campaign("t")} AS campaign
+          FROM (SELECT DISTINCT dim_id FROM used) AS t) AS named
+),
+later AS MATERIALIZED (
+    SELECT v.*, k.campaign, k.chain
+    FROM (SELECT DISTINCT used.visitor, c.campaign, c.chain, n.started_at
+          FROM near AS n JOIN campaigns AS own ON own.dim_id = n.dim_id
+          JOIN used ON used.visitor = n.visitor
+          JOIN campaigns AS c ON c.dim_id = used.dim_id
+          WHERE n.follows AND c.chain <> own.chain) AS k
+    CROSS JOIN LATERAL (
+        SELECT {_COLUMNS} FROM visit AS f
+        WHERE f.site_id = :site_id AND f.visitor = k.visitor
+          AND (f.visitor, f.started_at) > (k.visitor, k.started_at)
+          AND {_campaign("f")} = k.campaign
+        ORDER BY f.started_at LIMIT 1
+    ) AS v
+),
+chains AS (
+    SELECT dim_id, campaign, chain FROM campaigns UNION SELECT dim_id, campaign, chain FROM later
+),
+old AS MATERIALIZED (
+    SELECT {_COLUMNS} FROM near UNION ALL SELECT {_COLUMNS} FROM later
+)"""
+
+# A merged visit is `kept` when it begins as a stored one does: it then has that one's chain.
 _MERGED = f"""
 pieces AS (
-    SELECT {_COLUMNS} FROM old
+    SELECT {_COLUMNS}, true AS kept, false AS far FROM near
     UNION ALL
-    SELECT visitor, started_at, ended_at, NULL, dim_id, entry_batch, entry_seq, hits FROM intervals
+    SELECT {_COLUMNS}, true, true FROM later
+    UNION ALL
+    SELECT visitor, started_at, ended_at, NULL, dim_id, entry_batch, entry_seq, hits, detail_id,
+           NULL, false, false FROM intervals
 ),
 cut_pieces AS (
     SELECT *, CASE WHEN started_at - max(ended_at) OVER w <= {VISIT_GAP} THEN 0 ELSE 1 END AS opens
@@ -90,16 +142,45 @@ merged AS (
            min(dim_id) FILTER (WHERE opens = 1) AS dim_id,
            min(entry_batch) FILTER (WHERE opens = 1) AS entry_batch,
            min(entry_seq) FILTER (WHERE opens = 1) AS entry_seq,
-           sum(hits)::integer AS hits
+           sum(hits)::integer AS hits,
+           min(detail_id) FILTER (WHERE opens = 1) AS detail_id,
+           bool_or(kept) FILTER (WHERE opens = 1) AS kept,
+           min(campaign_previous_at) FILTER (WHERE opens = 1) AS chained_at,
+           bool_or(far) AS far
     FROM (SELECT *, sum(opens) OVER {_ENTRY} AS place FROM cut_pieces) AS numbered
     GROUP BY visitor, place
+)"""
+
+# Only the first merged visit of a visitor has nothing before it here. If it begins with a stored
+# visit, that one knows what came before: it is the only piece whose previous visit is earlier
+# than the merged one. What is far away follows a visit that is not here.
+_FRESH = f"""
+linked AS (
+    SELECT m.*, c.campaign,
+           CASE WHEN m.carried_at < m.started_at THEN m.carried_at END AS before_at,
+           lag(m.started_at) OVER of_visitor AS here_at,
+           lag(m.started_at) OVER of_chain AS same_at,
+           first_value(m.started_at) OVER of_visitor AS begins_at,
+           first_value(m.carried_at) OVER of_visitor AS known_at
+    FROM merged AS m JOIN chains AS c ON c.dim_id = m.dim_id
+    WINDOW of_visitor AS (PARTITION BY m.visitor ORDER BY m.started_at),
+           of_chain AS (PARTITION BY m.visitor, c.chain ORDER BY m.started_at)
 ),
 fresh AS MATERIALIZED (
-    SELECT visitor, started_at, ended_at,
-           coalesce(lag(started_at) OVER (PARTITION BY visitor ORDER BY started_at),
-                    CASE WHEN carried_at < started_at THEN carried_at END) AS previous_at,
-           dim_id, entry_batch, entry_seq, hits
-    FROM merged
+    SELECT l.visitor, l.started_at, l.ended_at,
+           CASE WHEN l.far THEN l.before_at ELSE coalesce(l.here_at, l.before_at) END
+               AS previous_at,
+           l.dim_id, l.entry_batch, l.entry_seq, l.hits, l.detail_id,
+           CASE WHEN l.same_at IS NOT NULL THEN l.same_at
+                WHEN l.known_at IS NULL OR l.known_at >= l.begins_at THEN NULL
+                WHEN l.kept AND (l.chained_at IS NULL OR l.chained_at < l.begins_at)
+                THEN l.chained_at
+                ELSE (SELECT v.started_at FROM visit AS v
+                      WHERE v.site_id = :site_id AND v.visitor = l.visitor
+                        AND (v.visitor, v.started_at) < (l.visitor, l.begins_at)
+                        AND {_campaign("v")} = l.campaign
+                      ORDER BY v.started_at DESC LIMIT 1) END AS campaign_previous_at
+    FROM linked AS l
 )"""
 
 # Only a merged visit takes others away: their starts are stored no more.
@@ -111,4 +192,6 @@ removed AS (
     WHERE v.site_id = :site_id AND v.visitor = starts.visitor AND v.started_at = starts.started_at
 )"""
 
-VISITS = booked(f"{_INTERVALS},{_OLD},{_MERGED},{_STORED}", difference(VISIT))
+VISITS = booked(
+    ",".join((_INTERVALS, _NEAR, _OLD, _MERGED, _FRESH, _STORED, RECENCY)), difference(VISIT)
+)

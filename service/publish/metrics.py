@@ -38,12 +38,13 @@ _log = get_logger(__name__)
 Stamp = Callable[[], Awaitable[object]]
 """Something that differs when a stored snapshot is newer; cheap."""
 ReadSnapshots = Callable[[], Awaitable[Sequence[Snapshot]]]
+CurrentCatalogue = Callable[[], Awaitable[Catalogue]]
 
 
 class KpiExposition:
     """The KPI part of `/metrics` as bytes: read and made again only for newer snapshots."""
 
-    def __init__(self, stamp: Stamp, read: ReadSnapshots, catalogue: Catalogue) -> None:
+    def __init__(self, stamp: Stamp, read: ReadSnapshots, catalogue: CurrentCatalogue) -> None:
         self._stamp = stamp
         self._read = read
         self._catalogue = catalogue
@@ -67,7 +68,8 @@ class KpiExposition:
         stamp = await self._stamp()
         if stamp != self._shown:
             snapshots = await self._read()
-            self._bytes = await asyncio.to_thread(render, snapshots, self._catalogue)
+            catalogue = await self._catalogue()
+            self._bytes = await asyncio.to_thread(render, snapshots, catalogue)
             self._shown = stamp
 
 

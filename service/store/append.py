@@ -1,7 +1,7 @@
 """The append: what one flush writes to the log, as one statement a site.
 
-Batch row, idempotency keys, log rows, new dimensions and rejections are one statement, so that a
-flush of one site is one round trip and needs no transaction around it. Raw asyncpg, prepared once
+Batch row, idempotency keys, log rows, new dimensions and details, and rejections are one statement,
+so that a flush of one site is one round trip and needs no transaction around it. Raw asyncpg, prepared once
 for each connection, with a generic plan: this is the hottest statement there is.
 """
 
@@ -19,8 +19,9 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.domain.dimensions import DIMENSIONS, Dimension
+from service.domain.dimensions import DIMENSIONS, Detail, Dimension
 from service.domain.events import LogRow, Refusal
+from service.kit import json
 from service.store.engine import connect
 from service.store.partitions import Month, Partitions
 
@@ -44,6 +45,7 @@ class Batch:
     token: UUID = field(default_factory=uuid4)
     rows: list[LogRow] = field(default_factory=list)
     dimensions: dict[int, Dimension] = field(default_factory=dict)
+    details: dict[int, Detail] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
 
 
@@ -73,7 +75,8 @@ Postgres expects of any array, and be quadratic."""
 
 _ROWS = """
 fresh AS MATERIALIZED (
-    SELECT (r.seq - 1)::smallint AS seq, r.kind, r.occurred_at, r.visitor, r.dim_id, r.flags, r.data
+    SELECT (r.seq - 1)::smallint AS seq, r.kind, r.occurred_at, r.visitor, r.dim_id, r.detail_id,
+           r.flags, r.data
     FROM {source} {only_new}
 ),
 appended AS (
@@ -83,17 +86,26 @@ appended AS (
     RETURNING id
 ),
 logged AS (
-    INSERT INTO event (site_id, batch_id, occurred_at, visitor, dim_id, seq, kind, flags, data)
-    SELECT $1, (SELECT id FROM appended), occurred_at, visitor, dim_id, seq, kind, flags, data
+    INSERT INTO event (
+        site_id, batch_id, occurred_at, visitor, dim_id, seq, kind, flags, data, detail_id)
+    SELECT $1, (SELECT id FROM appended), occurred_at, visitor, dim_id, seq, kind, flags, data,
+           detail_id
     FROM fresh
 )"""
 _DIMENSIONS = """
 named AS (
     INSERT INTO dimension (
-        site_id, dim_id, channel, source, medium, campaign, content, term, survey)
-    SELECT $1, r.dim_id, r.channel, r.source, r.medium, r.campaign, r.content, r.term, r.survey
+        site_id, dim_id, channel, source, medium, campaign, content, term, survey, event)
+    SELECT $1, r.dim_id, r.channel, r.source, r.medium, r.campaign, r.content, r.term, r.survey,
+           r.event
     FROM {source}
     ON CONFLICT (site_id, dim_id) DO NOTHING
+)"""
+_DETAILS = """
+detailed AS (
+    INSERT INTO detail (site_id, detail_id, page, country, device, props)
+    SELECT $1, r.detail_id, r.page, r.country, r.device, r.props FROM {source}
+    ON CONFLICT (site_id, detail_id) DO NOTHING
 )"""
 _REJECTED = """
 rejected AS (
@@ -118,6 +130,7 @@ _STEPS = {
             ("occurred_at", "timestamptz"),
             ("visitor", "bigint"),
             ("dim_id", "bigint"),
+            ("detail_id", "bigint"),
             ("flags", "smallint"),
             ("key", "uuid"),
             ("data", "jsonb"),
@@ -126,6 +139,14 @@ _STEPS = {
     ),
     "dimensions": _Step(
         (("dim_id", "bigint"), *((name, "text") for name in DIMENSIONS)), _DIMENSIONS
+    ),
+    "details": _Step(
+        (
+            ("detail_id", "bigint"),
+            *((name, "text") for name in ("page", "country", "device")),
+            ("props", "jsonb"),
+        ),
+        _DETAILS,
     ),
     "rejected": _Step(
         tuple((name, "text") for name in ("door", "code", "message", "field", "payload")),
@@ -165,6 +186,9 @@ def statement(steps: Sequence[str]) -> str:
     return f"WITH{','.join(parts)}{_ANSWER.format(kind=kind) if kind else _NO_ROWS}"
 
 
+_KEY = LogRow._fields.index("key") - 1
+"""Its place among the columns that are sent: all but the first."""
+
 _BY_NUMBER = attrgetter("int")
 """UUIDs compare this way themselves, but much more slowly."""
 
@@ -175,7 +199,7 @@ def _arrays(batch: Batch) -> dict[str, Sequence[Sequence[Any]]]:
     if batch.rows:
         _, *columns = zip(*batch.rows, strict=True)
         # Sorted, so that two processes never wait for each other in a circle.
-        keys = sorted(set(columns[5]) - {None}, key=_BY_NUMBER)
+        keys = sorted(set(columns[_KEY]) - {None}, key=_BY_NUMBER)
         if keys:
             arrays["keys"] = (keys,)
         arrays["rows"] = columns
@@ -183,6 +207,10 @@ def _arrays(batch: Batch) -> dict[str, Sequence[Sequence[Any]]]:
         ids = sorted(batch.dimensions)
         names = zip(*(batch.dimensions[dim_id] for dim_id in ids), strict=True)
         arrays["dimensions"] = (ids, *names)
+    if batch.details:
+        ids = sorted(batch.details)
+        *places, props = zip(*(batch.details[detail_id] for detail_id in ids), strict=True)
+        arrays["details"] = (ids, *places, [json.dumps(dict(pairs)) for pairs in props])
     if batch.rejected:
         doors, refusals = zip(*batch.rejected, strict=True)
         _, *columns, _ = zip(*refusals, strict=True)
@@ -226,7 +254,7 @@ class Log:
         try:
             results = await self._write(batches, received_at)
         except asyncpg.UniqueViolationError:
-            # Nothing else can collide: keys and dimensions have ON CONFLICT.
+            # Nothing else can collide: keys, dimensions and details have ON CONFLICT.
             if not again:
                 raise
             return [await self._outcome(batch) or Appended(frozenset()) for batch in batches]

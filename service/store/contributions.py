@@ -3,165 +3,182 @@
 A fact is a row of a fact table, or a row of the log for kinds that need no journey. Its
 contributions are rows `(at, measure, currency, dim_id, value)`. Because this is the only place
 that says so, three things agree by construction: the differences that projections append, a
-rebuild, and the ragged edges of a window (read from facts directly).
+rebuild, and what is read from facts directly (the ragged edges of a window, and questions that no
+rollup can answer).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 
 from service.domain.kinds import EMAIL_KINDS, Flag, Kind
 from service.domain.measures import Measure as M
+from service.store.facts import (
+    Case,
+    Fact,
+    Row,
+    always,
+    contributions,
+    edge_contributions,
+    rest_of_lines,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One source of contributions, read under the row alias `r`.
-
-    `values` is the SELECT body of a lateral subquery over `r`; rows with a NULL `at` or a value
-    of 0 add nothing. `edge` is a predicate on `r` that keeps every row which may contribute
-    inside `[:lo, :hi)` of site `:site_id`, and is cheap to find.
-    """
-
-    name: str
-    values: str
-    edge: str
-
-
-Row = tuple[str, M, str, str]
-"""SQL for one contribution: at, the measure, currency, value; the dimension is the fact's."""
-
-
-def _values(*rows: Row, dim: str = "r.dim_id") -> str:
-    return "VALUES " + ", ".join(
-        f"({at}, {int(measure)}::smallint, {currency}, {dim}, ({value})::bigint)"
-        for at, measure, currency, value in rows
-    )
-
-
-def _always(*rows: Row, dim: str = "r.dim_id") -> str:
-    """The contributions of a fact of which every row has the same."""
-    return _by_case(_values(*rows, dim=dim))
-
-
-def _case(condition: str, *rows: Row) -> str:
-    """Contributions of the rows of a fact for which `condition` holds; others cost one test."""
-    return f"SELECT * FROM ({_values(*rows)}) AS v WHERE {condition}"
-
-
-def _by_case(*cases: str) -> str:
-    return f"({' UNION ALL '.join(cases)}) AS c(at, measure, currency, dim_id, value)"
-
+__all__ = ["FACTS", "Fact", "contributions", "edge_contributions", "facts"]
 
 VISIT = Fact(
     name="visit",
-    values=_always(
+    table="visit",
+    cases=always(
         ("r.started_at", M.VISITS, "''", "1"),
         ("r.started_at", M.BOUNCES, "''", "CASE WHEN r.hits = 1 THEN 1 ELSE 0 END"),
     ),
+    detail="r.detail_id",
+    own="r.detail_id",
     edge="r.started_at >= :lo AND r.started_at < :hi",
 )
+
+Known = Callable[[str], str]
+"""When an outcome happened, as far as it counts: SQL of its column, or NULL."""
+
+
+def _ever(column: str) -> str:
+    return f"r.{column}"
+
+
+def _before_horizon(origin: str) -> Known:
+    until = f"r.{origin} + CAST(:horizon AS integer) * interval '24 hours'"
+    return lambda column: f"CASE WHEN r.{column} < {until} THEN r.{column} END"
 
 
 def _happened(column: str) -> str:
     return f"CASE WHEN {column} IS NULL THEN 0 ELSE 1 END"
 
 
-_EMAIL_EDGE = f"""r.message IN (
-    SELECT (e.data->>'message')::uuid FROM event e
-    WHERE e.site_id = :site_id AND e.occurred_at >= :lo AND e.occurred_at < :hi
-      AND e.kind IN ({", ".join(str(int(kind)) for kind in EMAIL_KINDS)}))"""
-
 # A message counts as delivered when the mailer or its reader shows so, or when it was sent and
 # never bounced; a click by a person implies an open by a person (images are often blocked).
-_ARRIVED = (
-    "coalesce(r.delivered_at, r.opened_at, r.clicked_at, r.unsubscribed_at, r.complained_at)"
-    " IS NOT NULL"
+_SHOWN = ("delivered_at", "opened_at", "clicked_at", "unsubscribed_at", "complained_at")
+
+
+def _delivered(known: Known) -> str:
+    return f"{_arrived(known)} OR {known('bounced_at')} IS NULL"
+
+
+def _bounced(known: Known) -> str:
+    return f"{known('bounced_at')} IS NOT NULL AND NOT {_arrived(known)}"
+
+
+def _arrived(known: Known) -> str:
+    return f"coalesce({', '.join(map(known, _SHOWN))}) IS NOT NULL"
+
+
+def _mailed(known: Known) -> tuple[Row, ...]:
+    """The cohort view: booked when the message was sent."""
+    human = f"coalesce({known('opened_human_at')}, {known('clicked_at')})"
+    outcomes = (
+        (M.EMAILS_SENT, "1"),
+        (M.EMAILS_DELIVERED, f"CASE WHEN {_delivered(known)} THEN 1 ELSE 0 END"),
+        (M.EMAILS_BOUNCED, f"CASE WHEN {_bounced(known)} THEN 1 ELSE 0 END"),
+        (M.EMAILS_OPENED, _happened(known("opened_at"))),
+        (M.EMAILS_OPENED_HUMAN, _happened(human)),
+        (M.EMAILS_CLICKED, _happened(known("clicked_at"))),
+        (M.EMAILS_UNSUBSCRIBED, _happened(known("unsubscribed_at"))),
+        (M.EMAILS_COMPLAINED, _happened(known("complained_at"))),
+    )
+    return tuple(("r.sent_at", measure, "''", value) for measure, value in outcomes)
+
+
+_DELIVERED_AT = f"CASE WHEN {_delivered(_ever)} THEN coalesce(r.delivered_at, r.sent_at) END"
+
+# The period view: booked when it happened.
+_OUTCOMES: tuple[Row, ...] = (
+    (_DELIVERED_AT, M.EMAILS_DELIVERED_PERIOD, "''", "1"),
+    (f"CASE WHEN {_bounced(_ever)} THEN r.bounced_at END", M.EMAILS_BOUNCED_PERIOD, "''", "1"),
+    ("r.opened_at", M.EMAILS_OPENED_PERIOD, "''", "1"),
+    ("least(r.opened_human_at, r.clicked_at)", M.EMAILS_OPENED_HUMAN_PERIOD, "''", "1"),
+    ("r.clicked_at", M.EMAILS_CLICKED_PERIOD, "''", "1"),
+    ("r.unsubscribed_at", M.EMAILS_UNSUBSCRIBED_PERIOD, "''", "1"),
+    ("r.complained_at", M.EMAILS_COMPLAINED_PERIOD, "''", "1"),
 )
-_DELIVERED = f"{_ARRIVED} OR r.bounced_at IS NULL"
-_BOUNCED = f"r.bounced_at IS NOT NULL AND NOT {_ARRIVED}"
 
 MESSAGE = Fact(
     name="message",
-    values=_always(
-        ("r.sent_at", M.EMAILS_SENT, "''", "1"),
-        ("r.sent_at", M.EMAILS_DELIVERED, "''", f"CASE WHEN {_DELIVERED} THEN 1 ELSE 0 END"),
-        ("r.sent_at", M.EMAILS_BOUNCED, "''", f"CASE WHEN {_BOUNCED} THEN 1 ELSE 0 END"),
-        ("r.sent_at", M.EMAILS_OPENED, "''", _happened("r.opened_at")),
-        (
-            "r.sent_at",
-            M.EMAILS_OPENED_HUMAN,
-            "''",
-            _happened("coalesce(r.opened_human_at, r.clicked_at)"),
-        ),
-        ("r.sent_at", M.EMAILS_CLICKED, "''", _happened("r.clicked_at")),
-        ("r.sent_at", M.EMAILS_UNSUBSCRIBED, "''", _happened("r.unsubscribed_at")),
-        ("r.sent_at", M.EMAILS_COMPLAINED, "''", _happened("r.complained_at")),
-        (
-            f"CASE WHEN {_DELIVERED} THEN coalesce(r.delivered_at, r.sent_at) END",
-            M.EMAILS_DELIVERED_PERIOD,
-            "''",
-            "1",
-        ),
-        (f"CASE WHEN {_BOUNCED} THEN r.bounced_at END", M.EMAILS_BOUNCED_PERIOD, "''", "1"),
-        ("r.opened_at", M.EMAILS_OPENED_PERIOD, "''", "1"),
-        ("least(r.opened_human_at, r.clicked_at)", M.EMAILS_OPENED_HUMAN_PERIOD, "''", "1"),
-        ("r.clicked_at", M.EMAILS_CLICKED_PERIOD, "''", "1"),
-        ("r.unsubscribed_at", M.EMAILS_UNSUBSCRIBED_PERIOD, "''", "1"),
-        ("r.complained_at", M.EMAILS_COMPLAINED_PERIOD, "''", "1"),
-        dim="coalesce(r.sent_dim, r.seen_dim)",
-    ),
-    edge=_EMAIL_EDGE,
+    table="message",
+    cases=always(*_mailed(_ever), *_OUTCOMES),
+    dim="coalesce(r.sent_dim, r.seen_dim)",
+    edge=f"""r.message IN (
+    SELECT (e.data->>'message')::uuid FROM event e
+    WHERE e.site_id = :site_id AND e.occurred_at >= :lo AND e.occurred_at < :hi
+      AND e.kind IN ({", ".join(str(int(kind)) for kind in EMAIL_KINDS)}))""",
 )
+
 
 # The cohort view books a customer on the day the lead was won, the period view on the day of the
 # first conversion. A conversion for a lead that nobody has reported yet waits for its lead.
-LEAD = Fact(
-    name="lead",
-    values=_always(
+def _won(known: Known) -> tuple[Row, ...]:
+    first = "CASE WHEN r.won_at IS NOT NULL THEN r.converted_at END"
+    return (
         ("r.won_at", M.LEADS, "''", "1"),
         ("r.won_at", M.LEADS_IDENTIFIED, "''", "1"),
-        ("r.won_at", M.LEADS_CONVERTED, "''", _happened("r.converted_at")),
-        (
-            "CASE WHEN r.won_at IS NOT NULL THEN r.converted_at END",
-            M.CUSTOMERS_FROM_LEADS,
-            "''",
-            "1",
-        ),
-    ),
-    edge=f"""r.lead IN (
-    SELECT (e.data->>'lead')::uuid FROM event e
-    WHERE e.site_id = :site_id AND e.occurred_at >= :lo AND e.occurred_at < :hi
-      AND e.kind IN ({int(Kind.LEAD)}, {int(Kind.CONVERSION)}))""",
+        ("r.won_at", M.LEADS_CONVERTED, "''", _happened(known("converted_at"))),
+        (first, M.CUSTOMERS_FROM_LEADS, "''", "1"),
+    )
+
+
+LEAD = Fact(
+    name="lead",
+    table="lead",
+    cases=always(*_won(_ever)),
+    detail="r.detail_id",
+    own="r.own_detail",
+    credited=True,
+    edge="(r.won_at >= :lo AND r.won_at < :hi) OR (r.converted_at >= :lo AND r.converted_at < :hi)",
+)
+
+
+def _of_order(value: str) -> str:
+    return f"CASE WHEN r.refund THEN 0 ELSE {value} END"
+
+
+def _of_refund(value: str) -> str:
+    return f"CASE WHEN r.refund THEN {value} ELSE 0 END"
+
+
+_NEW = "CASE WHEN NOT r.is_new THEN 0 WHEN r.customer IS NULL THEN r.quantity ELSE 1 END"
+_WITH_COST = "CASE WHEN r.cost_of_goods IS NULL THEN 0 ELSE r.quantity END"
+_ORDERED_AT = "coalesce(r.order_at, r.occurred_at)"
+_REFUNDS: tuple[Row, ...] = (
+    ("r.occurred_at", M.REFUNDS, "r.currency", _of_refund("r.value")),
+    (_ORDERED_AT, M.REFUNDS_BY_ORDER, "r.currency", _of_refund("r.value")),
 )
 
 CONVERSION = Fact(
     name="conversion",
-    values=_always(
-        ("r.occurred_at", M.ORDERS, "''", "CASE WHEN r.refund THEN 0 ELSE r.quantity END"),
-        (
-            "r.occurred_at",
-            M.GROSS_REVENUE,
-            "r.currency",
-            "CASE WHEN r.refund THEN 0 ELSE r.value END",
-        ),
-        ("r.occurred_at", M.REFUNDS, "r.currency", "CASE WHEN r.refund THEN r.value ELSE 0 END"),
-        ("r.occurred_at", M.REFUND_COUNT, "''", "CASE WHEN r.refund THEN 1 ELSE 0 END"),
-        (
-            "r.occurred_at",
-            M.NEW_CUSTOMERS,
-            "''",
-            "CASE WHEN NOT r.is_new THEN 0 WHEN r.customer IS NULL THEN r.quantity ELSE 1 END",
-        ),
+    table="conversion",
+    cases=always(
+        ("r.occurred_at", M.ORDERS, "''", _of_order("r.quantity")),
+        ("r.occurred_at", M.GROSS_REVENUE, "r.currency", _of_order("r.value")),
+        *_REFUNDS,
+        ("r.occurred_at", M.REFUND_COUNT, "''", _of_refund("1")),
+        ("r.occurred_at", M.NEW_CUSTOMERS, "''", _NEW),
         ("r.occurred_at", M.COST_OF_GOODS, "r.currency", "coalesce(r.cost_of_goods, 0)"),
-        (
-            "r.occurred_at",
-            M.ORDERS_WITH_COST,
-            "''",
-            "CASE WHEN r.cost_of_goods IS NULL THEN 0 ELSE r.quantity END",
-        ),
+        ("r.occurred_at", M.ORDERS_WITH_COST, "''", _WITH_COST),
+        ("r.occurred_at", M.UNITS, "''", _of_order("coalesce(r.units, 0)")),
     ),
-    edge="r.occurred_at >= :lo AND r.occurred_at < :hi",
+    detail="r.detail_id",
+    own="r.own_detail",
+    credited=True,
+    edge="""(r.occurred_at >= :lo AND r.occurred_at < :hi)
+    OR (r.refund AND r.order_at >= :lo AND r.order_at < :hi)""",
+)
+
+_REST_OF_VALUE = _of_order(rest_of_lines("r.value", 2))
+_REST_OF_UNITS = _of_order(rest_of_lines("coalesce(r.units, 0)", 1))
+_PRODUCTS: tuple[Row, ...] = (
+    ("r.occurred_at", M.GROSS_REVENUE, "r.currency", _REST_OF_VALUE),
+    ("r.occurred_at", M.UNITS, "''", _REST_OF_UNITS),
+    *_REFUNDS,
 )
 
 
@@ -172,20 +189,28 @@ def _number(key: str) -> str:
 _CURRENCY = "coalesce(r.data->>'currency', '')"
 
 
+def _when(condition: str, *rows: Row) -> Case:
+    return Case(rows, condition)
+
+
 def _volume(group: str) -> str:
     return f"CASE WHEN r.data->>'group' = '{group}' THEN {_number('volume')} ELSE 0 END"
 
 
 STATEMENT = Fact(
     name="statement",
-    values=_by_case(
-        _case(
+    table="statement",
+    cases=(
+        _when(
             f"r.kind = {int(Kind.AD_SPEND)}",
             ("r.occurred_at", M.SPEND, _CURRENCY, _number("cost")),
             ("r.occurred_at", M.IMPRESSIONS, "''", _number("impressions")),
             ("r.occurred_at", M.CLICKS, "''", _number("clicks")),
+            ("r.occurred_at", M.INVALID_CLICKS, "''", _number("invalid_clicks")),
+            ("r.occurred_at", M.VIEWABLE_IMPRESSIONS, "''", _number("viewable")),
+            ("r.occurred_at", M.MEASURABLE_IMPRESSIONS, "''", _number("measurable")),
         ),
-        _case(
+        _when(
             f"r.kind = {int(Kind.SOCIAL_POST)}",
             ("r.occurred_at", M.POSTS, "''", "1"),
             (
@@ -198,7 +223,7 @@ STATEMENT = Fact(
             ("r.occurred_at", M.REACH, "''", _number("reach")),
             ("r.occurred_at", M.SOCIAL_IMPRESSIONS, "''", _number("impressions")),
         ),
-        _case(
+        _when(
             f"r.kind = {int(Kind.SEARCH_VOLUME)}",
             ("r.occurred_at", M.BRAND_SEARCHES, "''", _volume("brand")),
             ("r.occurred_at", M.CATEGORY_SEARCHES, "''", _volume("category")),
@@ -245,25 +270,29 @@ _TOTAL = f"{_by_people(Kind.CONVERSION)} AND coalesce(r.data->>'order', r.data->
 # The log itself: a window's edge must not see more than the facts and rollups beside it do.
 EVENT = Fact(
     name="event",
-    values=_by_case(
-        _case(_by_people(Kind.PAGE_VIEW), ("r.occurred_at", M.PAGE_VIEWS, "''", "1")),
-        _case(_BOT, ("r.occurred_at", M.BOT_HITS, "''", "1")),
-        _case(
+    table="event",
+    cases=(
+        _when(_by_people(Kind.PAGE_VIEW), ("r.occurred_at", M.PAGE_VIEWS, "''", "1")),
+        _when(_BOT, ("r.occurred_at", M.BOT_HITS, "''", "1")),
+        _when(_by_people(Kind.EMAIL_OPENED), ("r.occurred_at", M.EMAIL_OPENS, "''", "1")),
+        _when(
             _by_people(Kind.LEAD),
             ("r.occurred_at", M.LEADS, "''", _number("quantity")),
         ),
-        _case(_TOTAL, ("r.occurred_at", M.CUSTOMERS_FROM_LEADS, "''", _number("quantity"))),
-        _case(
+        _when(_TOTAL, ("r.occurred_at", M.CUSTOMERS_FROM_LEADS, "''", _number("quantity"))),
+        _when(
             _by_people(Kind.SURVEY_ANSWER),
             *(("r.occurred_at", m, "''", _answer(s, grade)) for s, grade, m in _SURVEY_MEASURES),
             ("r.occurred_at", M.CUSTOM_RESPONSES, "''", _CUSTOM_SURVEY),
         ),
-        _case(
+        _when(
             _by_people(Kind.CUSTOM),
             ("r.occurred_at", M.CUSTOM_EVENTS, "''", "1"),
             ("r.occurred_at", M.CUSTOM_VALUE, _CURRENCY, _number("value")),
         ),
     ),
+    detail="r.detail_id",
+    own="r.detail_id",
     edge="""r.occurred_at >= :lo AND r.occurred_at < :hi AND r.batch_id NOT IN (
     SELECT b.id FROM batch b WHERE b.site_id = :site_id AND b.projected_at IS NULL)""",
 )
@@ -271,22 +300,29 @@ EVENT = Fact(
 FACTS = (VISIT, MESSAGE, LEAD, CONVERSION, STATEMENT, EVENT)
 
 
-def contributions(fact: Fact, rows: str, sign: int = 1) -> str:
-    """A SELECT of the contributions of `rows` (a table or CTE with the fact's columns).
+@cache
+def facts(
+    *, detailed: bool = False, horizon: bool = False, product: bool = False
+) -> tuple[Fact, ...]:
+    """The facts to read a question from that no rollup answers; without any argument `FACTS`.
 
-    Columns: at, measure, currency, dim_id, value (times `sign`); nothing that adds nothing.
+    Their contributions have the columns at, measure, currency, dim_id, detail_id, own_id, product,
+    value. With `horizon` outcomes of a cohort count when they came within `:horizon` times 24
+    hours of their origin. With `product` orders add what their lines say, and nothing else.
     """
-    value = "c.value" if sign > 0 else "-c.value"
-    return (
-        f"SELECT c.at, c.measure, c.currency, c.dim_id, {value} AS value"
-        f" FROM {rows} AS r CROSS JOIN LATERAL {fact.values}"
-        " WHERE c.at IS NOT NULL AND c.value <> 0"
+    if not (detailed or horizon or product):
+        return FACTS
+    mailed = _mailed(_before_horizon("sent_at") if horizon else _ever)
+    won = _won(_before_horizon("won_at") if horizon else _ever)
+    sales = replace(CONVERSION, cases=always(*_PRODUCTS), lines=True) if product else CONVERSION
+    # Sendings are found by their own index, whatever the window; outcomes need the log.
+    chosen = (
+        VISIT,
+        replace(MESSAGE, cases=always(*mailed), edge="r.sent_at >= :lo AND r.sent_at < :hi"),
+        replace(MESSAGE, name="message_outcome", cases=always(*_OUTCOMES)),
+        replace(LEAD, cases=always(*won)),
+        sales,
+        STATEMENT,
+        EVENT,
     )
-
-
-def edge_contributions(fact: Fact) -> str:
-    """A SELECT of everything that falls inside `[:lo, :hi)`, from facts instead of rollups."""
-    return (
-        f"{contributions(fact, fact.name)}"
-        f" AND r.site_id = :site_id AND ({fact.edge}) AND c.at >= :lo AND c.at < :hi"
-    )
+    return tuple(replace(fact, detailed=True) for fact in chosen)

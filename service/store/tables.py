@@ -8,6 +8,7 @@ no triggers and no serial columns; the log has one level of native partitioning.
 from __future__ import annotations
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -124,7 +125,8 @@ kpi_definition = Table(
     metadata,
     Column("id", Text, nullable=False),
     Column("version", Integer, nullable=False, autoincrement=False),
-    Column("data", JSONB, nullable=False),
+    # Not jsonb: the order of a formula's terms is how people read it.
+    Column("data", JSON, nullable=False),
     Column("created_at", _Time, nullable=False, server_default=text("now()")),
     Column("retired_at", _Time),
     PrimaryKeyConstraint("id", "version", name="kpi_definition_pkey"),

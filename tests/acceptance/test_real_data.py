@@ -1,68 +1,25 @@
-"""Real files through the HTTP doors of a running service, against independent answers.
+"""Spreadsheets through the HTTP doors of a running service, against independent answers.
 
-Counts and money agree to the last digit, ratios to 1e-9 relative. The files lie outside the
-project; where they are missing these tests say so and skip.
+The files lie outside the project; where they are missing these tests say so and skip.
 """
 
 from __future__ import annotations
 
 import csv
-import json
-import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from hashlib import sha256
 from itertools import islice
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
-from tests.running import Service, kompas_serve
+from tests.acceptance.real import SHARED, answers, between, close, needs_data, send
+from tests.running import Service
 
-SHARED = Path(__file__).parents[3] / "shared"
-pytestmark = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the real data sets (../shared) are not on this machine"
-)
-
-
-def answers(name: str) -> Any:
-    return json.loads((SHARED / "answers" / f"{name}.json").read_text())
-
-
-def close(value: Decimal | float | None, expected: float) -> bool:
-    assert value is not None
-    return float(value) == pytest.approx(expected, rel=1e-9)
-
-
-def send(service: Service, path: str, events: Iterable[Any], size: int = 1000) -> tuple[int, int]:
-    """Accepted and rejected counts over all batches."""
-    accepted = rejected = 0
-    rest = iter(events)
-    while batch := list(islice(rest, size)):
-        answer = service.post(path, batch)
-        assert answer.status in {200, 422}, answer.body
-        accepted += answer.json["accepted"]
-        rejected += len(answer.json["rejected"])
-    return accepted, rejected
-
-
-@pytest.fixture(scope="module")
-async def service(postgres_url: str, template: str) -> AsyncIterator[Service]:
-    head, _, query = postgres_url.partition("?")
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE acceptance TEMPLATE {template}")
-    await admin.close()
-    with kompas_serve(
-        KOMPAS_DATABASE_URL=f"{head.rsplit('/', 1)[0]}/acceptance?{query}",
-    ) as running:
-        yield running
-
+pytestmark = needs_data
 
 # --- Advertising: 308 campaign-days in rupees -------------------------------------------------
 
@@ -122,6 +79,13 @@ RATIOS = {
 }
 
 
+def agree(kpi: str, found: Any, figure: float) -> bool:
+    """Counts and sums of cents exactly, quotients closely."""
+    if kpi in EXACT:
+        return bool(found["value"] == round(Decimal(str(figure)), 2))
+    return close(found["value"], figure)
+
+
 def test_ads_totals(ads: Service) -> None:
     total = answers("ads_marketing")["total"]
     for kpi, name in EXACT.items():
@@ -131,9 +95,7 @@ def test_ads_totals(ads: Service) -> None:
         assert close(ads.kpi(kpi, **FEBRUARY)["value"], total[name]), kpi
     lead_to_order = ads.kpi("lead_to_customer", view="period", **FEBRUARY)
     assert close(lead_to_order["value"], total["lead_to_order"])
-    low, high = total["lead_to_order_wilson95"]
-    assert close(lead_to_order["interval"]["low"], low)
-    assert close(lead_to_order["interval"]["high"], high)
+    assert between(lead_to_order["interval"], total["lead_to_order_wilson95"], "wilson")
 
 
 def test_ads_by_campaign(ads: Service) -> None:
@@ -142,41 +104,100 @@ def test_ads_by_campaign(ads: Service) -> None:
         rows = ads.kpi(kpi, by="campaign", **FEBRUARY)["breakdown"]
         assert {row["campaign"] for row in rows} == set(expected)
         for row in rows:
-            figure = expected[row["campaign"]][name]
-            if kpi in EXACT:
-                assert row["value"] == round(Decimal(str(figure)), 2), (kpi, row)
-            else:
-                assert close(row["value"], figure), (kpi, row)
+            assert agree(kpi, row, expected[row["campaign"]][name]), (kpi, row)
 
 
-def rows_by(key: Any) -> dict[str, dict[str, Decimal]]:
-    """Sums of the file by a function of the date, recomputed here with decimals."""
-    sums: dict[str, dict[str, Decimal]] = {}
-    with ADS.open() as file:
-        for row in csv.DictReader(file):
-            day = datetime.strptime(row["C Date"], "%Y-%m-%d")
-            into = sums.setdefault(
-                key(day), dict.fromkeys(("spend", "revenue", "leads"), Decimal(0))
-            )
-            into["spend"] += Decimal(row["Mark Spent"])
-            into["revenue"] += Decimal(row["Revenue"])
-            into["leads"] += Decimal(row["Leads"])
-    return sums
+def test_ads_by_source(ads: Service) -> None:
+    """The file's category came in as the source."""
+    expected = answers("ads_marketing")["by_category"]
+    for kpi, name in (EXACT | RATIOS).items():
+        rows = ads.kpi(kpi, by="source", **FEBRUARY)["breakdown"]
+        assert {row["source"] for row in rows} == set(expected)
+        for row in rows:
+            assert agree(kpi, row, expected[row["source"]][name]), (kpi, row)
+
+
+@pytest.mark.parametrize(("grain", "key"), [("day", "by_day"), ("week", "by_iso_week")])
+def test_ads_series(ads: Service, grain: str, key: str) -> None:
+    expected = answers("ads_marketing")[key]
+    assert len(expected) == {"day": 28, "week": 4}[grain]
+    for kpi, name in (EXACT | RATIOS).items():
+        series = ads.kpi(kpi, grain=grain, **FEBRUARY)["series"]
+        for point, (when, figures) in zip(series, expected.items(), strict=True):
+            day = date.fromisoformat(point["from"][:10])
+            year, week, _ = day.isocalendar()
+            assert when == (day.isoformat() if grain == "day" else f"{year}-W{week:02}")
+            assert agree(kpi, point, figures[name]), (kpi, when)
+
+
+def test_ads_by_campaign_and_source(ads: Service) -> None:
+    """Several dimensions at once: campaigns lie within their category; the rest adds up."""
+    expected = answers("ads_marketing")
+    found = ads.kpi("revenue", by="source,campaign", top=4, **FEBRUARY)
+    for row in found["breakdown"]:
+        figure = expected["by_campaign"][row["campaign"]]["revenue"]
+        assert row["value"] == figure
+    assert found["rest"]["rows"] == len(expected["by_campaign"]) - 4
+    shown = sum(row["value"] for row in found["breakdown"])
+    assert shown + found["rest"]["value"] == found["value"] == expected["total"]["revenue"]
+    social = ads.kpi("roas", where="source:social", **FEBRUARY)
+    assert close(social["value"], expected["by_category"]["social"]["roas"])
+    others = ads.kpi("spend", where="!campaign:facebook*,!campaign:facebOOK*", **FEBRUARY)
+    spent = [
+        Decimal(str(figures["spend"]))
+        for name, figures in expected["by_campaign"].items()
+        if not name.lower().startswith("facebook")
+    ]
+    assert others["value"] == round(sum(spent), 2)
+
+
+def delta(days: list[tuple[float, float]]) -> list[float]:
+    """The 95 % interval of a ratio of sums, the day being the unit (GrowthBook, eq. 11 and 12)."""
+    count = len(days)
+    above, below = (sum(day[side] for day in days) / count for side in (0, 1))
+    ratio = above / below
+    squares = sum((top - ratio * bottom - (above - ratio * below)) ** 2 for top, bottom in days)
+    error = (squares / (count - 1) / count) ** 0.5 / below
+    return [ratio - 1.959963984540054 * error, ratio + 1.959963984540054 * error]
+
+
+def test_ads_intervals_of_campaigns(ads: Service) -> None:
+    """Each campaign has one row a day, so the answers' unit is ours."""
+    expected = answers("ads_marketing")["uncertainty"]["roas_by_campaign_delta"]
+    for campaign, figures in expected.items():
+        assert figures["n_units"] == 28
+        roas = ads.kpi("roas", where=f"campaign:{campaign}", **FEBRUARY)
+        assert close(roas["value"], figures["ratio"])
+        assert between(roas["interval"], figures["ci95"], "delta"), campaign
 
 
 @pytest.mark.parametrize(
-    ("grain", "key"),
-    [("day", lambda day: day.date().isoformat()), ("week", lambda day: day.isocalendar().week)],
-    ids=["day", "ISO week"],
+    ("kpi", "above", "below"),
+    [
+        ("roas", "revenue", "spend"),
+        ("cpl", "spend", "leads"),
+        ("cost_per_order", "spend", "orders"),
+        ("aov", "revenue", "orders"),
+        ("cpc", "spend", "clicks"),
+    ],
 )
-def test_ads_series(ads: Service, grain: str, key: Any) -> None:
-    expected = rows_by(key)
-    roas = ads.kpi("roas", grain=grain, **FEBRUARY)["series"]
-    spend = ads.kpi("spend", grain=grain, **FEBRUARY)["series"]
-    assert len(roas) == len(spend) == len(expected) == {"day": 28, "week": 4}[grain]
-    for point, cost, sums in zip(roas, spend, expected.values(), strict=True):
-        assert cost["value"] == sums["spend"]
-        assert close(point["value"], float(sums["revenue"] / sums["spend"]))
+def test_ads_intervals_of_all(ads: Service, kpi: str, above: str, below: str) -> None:
+    """Of all campaigns together the unit is the day, and not the answers' campaign-day."""
+    days = answers("ads_marketing")["by_day"].values()
+    found = ads.kpi(kpi, **FEBRUARY)["interval"]
+    assert between(found, delta([(day[above], day[below]) for day in days]), "delta")
+
+
+def test_ads_on_weekdays_and_weekends(ads: Service) -> None:
+    """The answers' two sums, out of the daily series."""
+    expected = answers("ads_marketing")
+    for kpi in ("revenue", "spend", "leads", "orders"):
+        series = ads.kpi(kpi, grain="day", **FEBRUARY)["series"]
+        sums = [Decimal(0), Decimal(0)]
+        for point in series:
+            sums[date.fromisoformat(point["from"][:10]).weekday() >= 5] += point["value"]
+        named = [expected[name][kpi] for name in ("weekday", "weekend")]
+        assert sums == [round(Decimal(str(figure)), 2) for figure in named]
 
 
 # --- E-mail: 100,000 sent ---------------------------------------------------------------------
@@ -210,10 +231,11 @@ def test_email(service: Service) -> None:
     opens = site.kpi("email_open_rate", **may)
     assert (opens["numerator"], opens["denominator"]) == (10_345, 100_000)
     assert close(opens["value"], expected["open_rate"])
-    assert close(opens["interval"]["low"], expected["open_wilson95"][0])
+    assert between(opens["interval"], expected["open_wilson95"], "wilson")
     clicks = site.kpi("email_click_rate", **may)
     assert (clicks["numerator"], clicks["denominator"]) == (2_119, 100_000)
     assert close(clicks["value"], expected["click_rate"])
+    assert between(clicks["interval"], expected["click_wilson95"], "wilson")
     assert close(site.kpi("ctor", **may)["value"], expected["ctor_naive"])
     human = site.kpi("email_open_rate_human", **may)
     assert close(human["value"], expected["confirmed_open_rate"])
@@ -225,200 +247,124 @@ def test_email(service: Service) -> None:
 # --- Survey: NPS with a code that is no score -------------------------------------------------
 
 
-def test_survey(service: Service) -> None:
-    site = service.of_site("airport", "America/Los_Angeles", "USD")
+def surveyed() -> list[dict[str, str]]:
     with (SHARED / "data/survey/2017_SFO_Customer_Survey.csv").open(encoding="utf-8-sig") as file:
-        rows = [
+        return [
             {k.strip(): (v or "").strip() for k, v in row.items()} for row in csv.DictReader(file)
         ]
+
+
+def scores(survey: str, column: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "survey": survey,
+            "score": int(float(row[column])),
+            "respondent": row["RESPNUM"],
+            "id": f"{survey}:{row['RESPNUM']}",
+            "props": {"area": row["BAREA"]},
+            "occurred_at": f"2017-05-{int(row['INTDATE']):02}T23:59:59.999999-07:00",
+        }
+        for row in surveyed()
+        if row[column] not in {"", "Blank"}
+    ]
+
+
+def test_survey(service: Service) -> None:
+    site = service.of_site("airport", "America/Los_Angeles", "USD")
+    declared = site.request("PATCH", "/v1/sites/airport", {"props": ["area"]})
+    assert declared.status == 200, declared.body
     expected = answers("survey_2017")
-
-    def scores(survey: str, column: str) -> list[dict[str, Any]]:
-        return [
-            {
-                "survey": survey,
-                "score": int(float(row[column])),
-                "respondent": row["RESPNUM"],
-                "id": f"{survey}:{row['RESPNUM']}",
-                "occurred_at": "2017-05-15T12:00:00-07:00",
-            }
-            for row in rows
-            if row[column] not in {"", "Blank"}
-        ]
-
-    nps = scores("nps", "NETPRO")
-    accepted, rejected = send(site, "/v1/survey-answers", nps)
+    accepted, rejected = send(site, "/v1/survey-answers", scores("nps", "NETPRO"))
     assert (accepted, rejected) == (2_746, 84)
     codes = {row["code"] for row in site.get("/v1/rejections", limit=100).json["rejections"]}
     assert codes == {"not_a_score"}
     may = {"from": "2017-05-01", "to": "2017-06-01"}
-    answer = site.kpi("nps", **may)
-    assert answer["denominator"] == 2_746
-    assert close(answer["value"], expected["nps"]["nps"])
-    assert close(answer["interval"]["low"], expected["nps"]["adj_wald"]["ci95"][0])
+    answer = site.kpi("nps", grain="day", by="props.area", **may)
+    assert is_nps(answer, expected["nps"])
+    days = {str(day): figures for day, figures in enumerate(answer["series"], start=1)}
+    for day, figures in expected["nps"]["by_day_of_month_2017_05"].items():
+        assert is_nps(days.pop(day), figures), day
+    assert {point["reason"] for point in days.values()} == {"zero_denominator"}
+    areas = {row["props.area"]: row for row in answer["breakdown"]}
+    assert areas.keys() == expected["nps"]["by_boarding_area"].keys()
+    for area, figures in expected["nps"]["by_boarding_area"].items():
+        assert is_nps(areas[area], figures), area
     accepted, rejected = send(site, "/v1/survey-answers", scores("csat", "Q7ALL"))
     assert accepted == 2_688
     csat = site.kpi("csat", **may)
     assert (csat["numerator"], csat["denominator"]) == (2_206, 2_688)
-    assert close(csat["value"], 2_206 / 2_688)
+    assert close(csat["value"], expected["csat"]["csat"])
+    assert between(csat["interval"], expected["csat"]["wilson95"], "wilson")
+
+
+def is_nps(found: Any, figures: Any) -> bool:
+    assert found["denominator"] == figures["n"]
+    assert found["numerator"] == figures["promoters"] - figures["detractors"]
+    interval = between(found["interval"], figures["adj_wald"]["ci95"], "adjusted_wald")
+    return close(found["value"], figures["nps"]) and interval
 
 
 # --- Social: 500 posts ------------------------------------------------------------------------
 
 
+def posts() -> list[dict[str, Any]]:
+    """The type stands in for the campaign, and whether it was paid for the content."""
+    with (SHARED / "data/social/dataset_Facebook.csv").open() as file:
+        return [
+            {
+                "network": "facebook",
+                "post": str(number),
+                "campaign": row["Type"],
+                "content": row["Paid"],
+                "likes": int(row["like"] or 0),
+                "comments": int(row["comment"] or 0),
+                "shares": int(row["share"] or 0),
+                "followers": int(row["Page total likes"]),
+                "reach": int(row["Total Reach"]),
+                "occurred_at": f"2014-{int(row['Post Month']):02}-15T12:00:00Z",
+            }
+            for number, row in enumerate(csv.DictReader(file, delimiter=";"))
+        ]
+
+
 def test_social(service: Service) -> None:
     site = service.of_site("page", "Europe/Lisbon", "EUR")
-    with (SHARED / "data/social/dataset_Facebook.csv").open() as file:
-        rows = list(csv.DictReader(file, delimiter=";"))
-    posts = [
-        {
-            "network": "facebook",
-            "post": str(number),
-            "likes": int(row["like"] or 0),
-            "comments": int(row["comment"] or 0),
-            "shares": int(row["share"] or 0),
-            "followers": int(row["Page total likes"]),
-            "reach": int(row["Total Reach"]),
-            "occurred_at": f"2014-{int(row['Post Month']):02}-15T12:00:00Z",
-        }
-        for number, row in enumerate(rows)
-    ]
     # Yesterday's counts first: the newer statement replaces them.
-    older = [{**post, "likes": post["likes"] // 2} for post in posts[:100]]
+    older = [{**post, "likes": post["likes"] // 2} for post in posts()[:100]]
     assert send(site, "/v1/social-posts", older) == (100, 0)
-    assert send(site, "/v1/social-posts", posts) == (500, 0)
+    assert send(site, "/v1/social-posts", posts()) == (500, 0)
     expected = answers("social_facebook")
     year = {"from": "2014-01-01", "to": "2015-01-01"}
     answer = site.kpi("engagement_rate", grain="month", **year)
     assert answer["numerator"] == expected["total"]["interactions"] == 106_060
     assert close(answer["value"], expected["total"]["C_sum_over_sum_followers"])
     for month, point in enumerate(answer["series"], start=1):
-        assert close(point["value"], expected["by_month"][str(month)]["C_sum_over_sum_followers"])
+        assert is_engagement(point, expected["by_month"][str(month)])
+    for by, name in (("campaign", "by_type"), ("content", "by_paid")):
+        rows = site.kpi("engagement_rate", by=by, **year)["breakdown"]
+        assert len(rows) == len(expected[name])
+        for row in rows:
+            assert is_engagement(row, expected[name][row[by] or "(null)"])
     assert close(site.kpi("engagement_by_reach", **year)["value"], expected["total"]["by_reach"])
 
 
-# --- Web log through the pixel ----------------------------------------------------------------
-
-LINE = re.compile(
-    r'(?P<address>\S+) \S+ \S+ \[(?P<time>[^]]+)\] "GET (?P<path>\S+) [^"]*" (?P<status>\d+) \S+'
-    r' "(?P<referrer>[^"]*)" "(?P<agent>[^"]*)"$'
-)
-STATIC_SUFFIXES = """
-css js png jpg jpeg gif ico svg woff ttf eot swf mp4 ogg ogv webm pdf zip gz tgz bz2 rpm deb jar
-exe xml rss atom txt xsl map iso patch conf"""
-STATIC = set(STATIC_SUFFIXES.split())
-BOT_WORDS = """
-bot crawl spider slurp feed rss archive monitor wget curl python java/ libwww httpclient
-http-client ezooms preview proxy scan fetch check validator yandex.com/bots facebookexternalhit
-ruby perl go-http mail.ru baidu 80legs nutch synapse apache- phantom"""
-ANSWER_BOTS = BOT_WORDS.split()
-MAY_2015 = {"from": "2015-05-17", "to": "2015-05-21", "tz": "UTC", "wait": 30_000}
+def is_engagement(found: Any, figures: Any) -> bool:
+    assert found["numerator"] == figures["interactions"]
+    return close(found["value"], figures["C_sum_over_sum_followers"])
 
 
-def page_hits() -> Iterator[dict[str, str]]:
-    """Page hits as the answer's documented choices define them.
-
-    The answer took each request's path with `urlsplit`, which reads `//favicon.ico` (there is one
-    such line) as a host and so as a page.
-    """
-    for line in (SHARED / "data/weblog/apache_access.log").read_text().splitlines():
-        if not (match := LINE.match(line)):
-            continue
-        hit = match.groupdict()
-        path = urlsplit(hit["path"]).path.lower()
-        suffix = path.rsplit("/", 1)[-1].rpartition(".")[2] if "." in path else ""
-        feed = "feed" in path or "/rss" in path or "flav=rss" in hit["referrer"]
-        if hit["status"] in {"200", "304"} and suffix not in STATIC and not feed:
-            yield hit
-
-
-def human(hit: dict[str, str]) -> bool:
-    agent = hit["agent"].lower()
-    return agent not in {"", "-"} and not any(word in agent for word in ANSWER_BOTS)
-
-
-def fire_pixels(
-    site: Service, hits: Iterable[dict[str, str]], *, agent: bool = False, tags: bool = True
-) -> int:
-    """One pixel request a hit, in the order of the log.
-
-    `agent` also sends the user agent; without `tags` the page's query, and with it utm tags, goes.
-    """
-    fired = 0
-    for hit in hits:
-        page = hit["path"] if tags else hit["path"].partition("?")[0]
-        at = datetime.strptime(hit["time"], "%d/%b/%Y:%H:%M:%S %z").isoformat()
-        query = {
-            "url": f"http://www.semicomplete.com{page}",
-            "t": at,
-            "consent": "1",
-            "visitor": sha256(f"{hit['address']} {hit['agent']}".encode()).hexdigest(),
-        }
-        if hit["referrer"] != "-":
-            query["ref"] = hit["referrer"]
-        browser = hit["agent"] if agent else "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"
-        answer = site.get("/v1/pixel.gif", {"User-Agent": browser}, **query)
-        assert answer.status == 200, (answer.headers.get("X-Kompas-Code"), hit)
-        fired += 1
-    return fired
-
-
-CHANNELS = {
-    "Organic Search": "organic_search",
-    "Direct": "direct",
-    "Referral": "referral",
-    "Organic Social": "organic_social",
-}
-
-
-def test_weblog_visits_by_channel(service: Service) -> None:
-    """With the answer's own bot rule, and channels from referrers alone, every figure agrees."""
-    site = service.of_site("weblog", "UTC", "USD")
-    expected = answers("weblog")
-    hits = [hit for hit in page_hits() if human(hit)]
-    assert fire_pixels(site, hits, tags=False) == expected["human_page_hits"] == 1_682
-    assert site.kpi("page_views", **MAY_2015)["value"] == expected["human_page_hits"]
-    visits = site.kpi("visits", by="channel", **MAY_2015)
-    assert visits["value"] == expected["visits"] == 1_132
-    by_channel = {CHANNELS[row["channel"]]: row["value"] for row in visits["breakdown"]}
-    assert by_channel == expected["visits_by_channel"]
-    organic = site.kpi("organic_share", **MAY_2015)
-    assert close(organic["value"], expected["organic_visit_share"])
-    assert close(organic["interval"]["low"], expected["organic_visit_share_wilson95"][0])
-    bounces = site.kpi("bounce_rate", by="channel", **MAY_2015)
-    assert close(bounces["value"], expected["bounce_rate"])
-    bounced = {CHANNELS[row["channel"]]: row["numerator"] for row in bounces["breakdown"]}
-    assert bounced == expected["bounces_by_channel"]
-    series = site.kpi("visits", grain="day", **MAY_2015)["series"]
-    days = [sum(channels.values()) for channels in expected["visits_by_day"].values()]
-    assert [point["value"] for point in series] == days
-    assert site.kpi("visitors", **MAY_2015)["value"] == expected["human_visitors_ip_ua"] == 960
-
-
-def test_weblog_with_campaign_tags(service: Service) -> None:
-    """Tags win over the referrer: seven visits by `utm_source=feedburner&utm_medium=feed`, which
-    the answer (it looks at referrers alone) calls direct, are Unassigned by GA4's rules.
-    """
-    site = service.of_site("tagged", "UTC", "USD")
-    expected = answers("weblog")["visits_by_channel"]
-    fire_pixels(site, (hit for hit in page_hits() if human(hit)))
-    visits = site.kpi("visits", by="channel", **MAY_2015)
-    assert visits["value"] == 1_132
-    found = {row["channel"]: row["value"] for row in visits["breakdown"]}
-    assert found.pop("Unassigned") == 7
-    assert {CHANNELS[name]: value for name, value in found.items()} == {
-        **expected,
-        "direct": expected["direct"] - 7,
-    }
-
-
-def test_weblog_with_our_own_bot_rule(service: Service) -> None:
-    """All page hits with their user agents: our list flags bots, and loses nothing.
-
-    The answer's rule looks for words such as "proxy" or "check" anywhere; ours is a maintained
-    list of real crawlers. Both agree on 99 % of the hits.
-    """
-    site = service.of_site("crawled", "UTC", "USD")
-    assert fire_pixels(site, page_hits(), agent=True) == 3_760
-    views = site.kpi("page_views", **MAY_2015)["value"]
-    assert abs(views - 1_682) <= 38
+def test_social_interval_of_posts(service: Service) -> None:
+    """The answers' unit is the post: with a day for each post, it is ours."""
+    site = service.of_site("daily", "UTC", "EUR")
+    first = datetime(2013, 1, 1, 12, tzinfo=UTC)
+    daily = [
+        {**post, "occurred_at": (first + timedelta(days=number)).isoformat()}
+        for number, post in enumerate(posts())
+    ]
+    assert send(site, "/v1/social-posts", daily) == (500, 0)
+    days = {"from": "2013-01-01", "to": (first + timedelta(days=500)).date().isoformat()}
+    expected = answers("social_facebook")["uncertainty"]["C_delta"]
+    assert expected["n_units"] == 500
+    found = site.kpi("engagement_rate", **days)
+    assert close(found["value"], expected["ratio"])
+    assert between(found["interval"], expected["ci95"], "delta")

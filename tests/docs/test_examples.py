@@ -17,7 +17,8 @@ import pytest
 from tests.running import ADMIN_KEY, Service, kompas_serve
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", *(f"docs/how-to/{n}.md" for n in ("send-events", "import", "ask-for-kpis"))]
+GUIDES = ("send-events", "import", "ask-for-kpis", "own-kpis")
+PAGES = ["README.md", *(f"docs/how-to/{name}.md" for name in GUIDES)]
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.domain.access import Site
+from service.domain.access import Site, SiteRules
 from service.store.engine import make_engine
 from tests.kpi.world import World
 
+RULES = SiteRules(props=("plan",))
 _numbers = itertools.count(1)
 
 
@@ -43,6 +45,6 @@ def make_world(
 
     async def make(timezone: str = "Europe/Copenhagen", currency: str = "DKK") -> World:
         site = await make_site(warehouse, f"site-{next(_numbers)}", timezone, currency)
-        return World(warehouse, site)
+        return World(warehouse, replace(site, rules=RULES))
 
     return make

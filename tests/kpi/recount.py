@@ -1,221 +1,291 @@
-"""A plain recount in Python: what every measure and distinct count should be.
+"""A plain recount in Python: what every measure, distinct count and KPI should be.
 
-It knows nothing of facts, rollups, tiers or SQL: it walks over the events of a small world and
-says, for each, what it adds to which measure and when.
+It knows nothing of facts in tables, rollups, tiers or SQL: it walks over the events of a small
+world, says for each what it adds to which measure and when, and sums what a question selects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
+from typing import Protocol, TypeVar
+from zoneinfo import ZoneInfo
 
-from service.domain.dimensions import Dimension
-from service.domain.kinds import Kind
-from service.kpi.formula import Formula
+from service.domain.dimensions import DETAILS, PRODUCT, PROP_PREFIX, Detail, Dimension
+from service.kpi.formula import Term
+from tests.kpi.recount_credits import Visit
+from tests.kpi.recount_facts import MONEY, Added, Facts, Sale, Way
 from tests.kpi.world import Event
 
-GAP = timedelta(minutes=30)
-Keep = Callable[[datetime, Dimension], bool]
+CASELESS = ("channel", "source", "medium", "country", "device")
+DISTINCT = {
+    "distinct_visitors",
+    "distinct_customers",
+    "first_time_customers",
+    "repeat_customers",
+    "returning_customers",
+    "orders_of_customers",
+    "retained_customers",
+}
+
+
+class Placed(Protocol):
+    """Whatever lies in time, and in the dimensions."""
+
+    @property
+    def at(self) -> datetime:
+        """When it counts."""
+        ...
+
+    @property
+    def dim(self) -> Dimension:
+        """What it is credited to."""
+        ...
+
+    @property
+    def detail(self) -> Detail:
+        """The detail of what it is credited to."""
+        ...
+
+    @property
+    def own(self) -> Detail:
+        """The detail of the event itself."""
+        ...
+
+    @property
+    def product(self) -> str:
+        """The line's product."""
+        ...
+
+
+Keep = Callable[[Placed], bool]
+Key = TypeVar("Key", bound=Hashable)
+One = TypeVar("One", Added, Visit, Sale)
+
+
+def label(one: Placed, name: str) -> str:
+    """What something has in a dimension of any sort; '' for nothing."""
+    if name == PRODUCT:
+        return one.product
+    if name.startswith(PROP_PREFIX):
+        return dict(one.own.props).get(name.removeprefix(PROP_PREFIX), "")
+    holder = one.detail if name in DETAILS else one.dim
+    return str(getattr(holder, DETAILS.get(name, name)))
 
 
 @dataclass(frozen=True)
-class Added:
-    """One addition to a measure."""
+class Holds:
+    """One condition of a filter; how it is written, and what it means."""
 
-    at: datetime
-    measure: str
-    dim: Dimension
-    value: int
+    name: str
+    value: str
+    prefix: bool = False
+    negated: bool = False
 
+    @property
+    def text(self) -> str:
+        """As a request writes it."""
+        value = "".join(f"\\{c}" if c in "\\,:*" else c for c in self.value)
+        return f"{'!' * self.negated}{self.name}:{value}{'*' * self.prefix}"
 
-@dataclass(frozen=True)
-class Sale:
-    """One order of a customer."""
-
-    at: datetime
-    customer: str
-    dim: Dimension
-    is_first: bool
-
-
-@dataclass(frozen=True)
-class Visit:
-    at: datetime
-    visitor: int
-    dim: Dimension
-    views: int
+    def matches(self, one: Placed) -> bool:
+        """Whether the value is the one, negated or not."""
+        found, value = label(one, self.name), self.value
+        if self.name in CASELESS:
+            found, value = found.lower(), value.lower()
+        return found.startswith(value) if self.prefix else found == value
 
 
+Filter = tuple[Holds, ...]
+
+
+def written(filters: Filter) -> str | None:
+    """The `where` text of a filter."""
+    return ",".join(condition.text for condition in filters) or None
+
+
+def passes(filters: Filter, one: Placed) -> bool:
+    """One of the conditions of every dimension, and none of the negated ones."""
+    wanted: dict[str, bool] = {}
+    for condition in filters:
+        if condition.negated:
+            if condition.matches(one):
+                return False
+        else:
+            before = wanted.get(condition.name, False)
+            wanted[condition.name] = before or condition.matches(one)
+    return all(wanted.values())
+
+
+@dataclass
 class Recount:
-    """All additions of a list of events, in the order in which they were logged."""
+    """All additions of a list of events, in the order in which they were logged.
 
-    def __init__(self, events: Sequence[Event]) -> None:
-        self.visits = _visits(events)
-        self.sales = _sales(events)
-        self.added = [
-            *(Added(e.at, "page_views", e.dim, 1) for e in events if e.kind is Kind.PAGE_VIEW),
-            *_of_visits(self.visits),
-            *_of_statements(events),
-            *_of_conversions(events, self.sales),
-            *_of_messages(events),
-            *_of_leads(events),
-            *_of_answers(events),
+    `rates` are those into the reporting currency by (currency, day of the site's zone).
+    """
+
+    events: Sequence[Event]
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    rates: Mapping[tuple[str, date], Fraction] = field(default_factory=dict)
+    lookback: timedelta = timedelta(days=30)
+    reporting: str = "DKK"
+
+    def __post_init__(self) -> None:
+        self.facts = Facts(self.events, self.lookback)
+        self.sales = self.facts.sales(Way())
+
+    def everything(self, way: Way) -> Selection:
+        """What was ever added, counted in that way."""
+        rows: dict[str, list[Added]] = {}
+        for one in self.facts.added(way):
+            rows.setdefault(one.measure, []).append(one)
+        visits, sales = self.facts.journeys.visits, self.facts.sales(way)
+        return Selection(self, way, None, rows, visits, sales)
+
+    def converted(self, one: Added) -> Fraction:
+        """In the reporting currency, whole units for amounts."""
+        value = one.value / 1_000_000 if one.measure in MONEY else one.value
+        if one.currency in ("", self.reporting):
+            return value
+        return value * self.rates[one.currency, one.at.astimezone(self.zone).date()]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the additions, visits and orders of customers: those that a figure is made of.
+
+    `start` is the first instant of the window that it was cut to.
+    """
+
+    recount: Recount
+    way: Way
+    start: datetime | None
+    rows: Mapping[str, Sequence[Added]]
+    visits: Sequence[Visit]
+    sales: Sequence[Sale]
+
+    def where(self, keep: Keep) -> Selection:
+        """What is to be kept."""
+        rows = {name: [one for one in some if keep(one)] for name, some in self.rows.items()}
+        visits = [visit for visit in self.visits if keep(visit)]
+        return replace(self, rows=rows, visits=visits, sales=[s for s in self.sales if keep(s)])
+
+    def filtered(self, conditions: Filter) -> Selection:
+        """What passes a filter."""
+        return self.where(lambda one: passes(conditions, one)) if conditions else self
+
+    def within(self, start: datetime, end: datetime) -> Selection:
+        """What lies in a window."""
+        return replace(self.where(lambda one: start <= one.at < end), start=start)
+
+    def split(self, key: Callable[[Placed], Key]) -> dict[Key, Selection]:
+        """Parts by a key."""
+        rows: dict[Key, dict[str, list[Added]]] = {}
+        for name, some in self.rows.items():
+            for part, mine in _parts(some, key).items():
+                rows.setdefault(part, {})[name] = mine
+        visits, sales = _parts(self.visits, key), _parts(self.sales, key)
+        return {
+            part: replace(
+                self,
+                rows=rows.get(part, {}),
+                visits=visits.get(part, []),
+                sales=sales.get(part, []),
+            )
+            for part in {*rows, *visits, *sales}
+        }
+
+    def buckets(self, edges: Sequence[datetime]) -> list[Selection]:
+        """Consecutive windows, the empty ones too."""
+        parts = self.split(lambda one: bisect_right(edges, one.at) - 1)
+        nothing = replace(self, rows={}, visits=[], sales=[])
+        return [
+            replace(parts.get(number, nothing), start=start)
+            for number, (start, _) in enumerate(pairwise(edges))
         ]
 
-    def sum(self, measure: str, keep: Keep) -> int:
-        return sum(a.value for a in self.added if a.measure == measure and keep(a.at, a.dim))
+    def labelled(self, by: Sequence[str]) -> dict[tuple[str, ...], Selection]:
+        """Parts by the values of dimensions."""
+        return self.split(lambda one: tuple(label(one, name) for name in by))
 
-    def distinct(self, name: str, keep: Keep) -> int:
+    # --- Figures -------------------------------------------------------------------------
+
+    def amount(self, term: Term) -> Fraction:
+        """A term's quantity without its weight, amounts in whole units."""
+        mine = self.filtered(tuple(Holds(name, value) for name, value in term.where))
+        if term.label in DISTINCT:
+            return Fraction(mine.distinct(term.label))
+        by_order = self.way.by_order and term.label == "refunds"
+        rows = mine.rows.get("refunds_by_order" if by_order else term.label, ())
+        return sum((self.recount.converted(one) for one in rows), Fraction(0))
+
+    def side(self, terms: Iterable[Term]) -> Fraction:
+        """One side of a formula."""
+        return sum((term.weight * self.amount(term) for term in terms), Fraction(0))
+
+    def distinct(self, name: str) -> int:
+        """How many people; a customer counts by the orders that are selected."""
         if name == "distinct_visitors":
-            return len({v.visitor for v in self.visits if keep(v.at, v.dim)})
-        mine = [sale for sale in self.sales if keep(sale.at, sale.dim)]
-        customers = [sale.customer for sale in mine]
-        return {
-            "distinct_customers": len(set(customers)),
-            "first_time_customers": len({sale.customer for sale in mine if sale.is_first}),
-            "repeat_customers": sum(customers.count(name) > 1 for name in set(customers)),
-        }[name]
-
-    def side(self, terms: Iterable[object], keep: Keep) -> Fraction:
-        total = Fraction(0)
-        for term in terms:
-            where = dict(term.where)
-
-            def inside(at: datetime, dim: Dimension, where: dict[str, str] = where) -> bool:
-                return keep(at, dim) and all(getattr(dim, k) == v for k, v in where.items())
-
-            count = self.distinct if term.label in DISTINCT else self.sum
-            total += term.weight * count(term.label, inside)
-        return total
-
-    def value(self, formula: Formula, keep: Keep) -> Fraction | None:
-        """The formula over the kept additions, in millionths for money; None for 0 below."""
-        above = formula.scale * self.side(formula.numerator, keep)
-        if not formula.denominator:
-            return above
-        below = self.side(formula.denominator, keep)
-        return above / below if below else None
+            return len({visit.visitor for visit in self.visits})
+        by_customer: dict[str, list[Sale]] = {}
+        for sale in self.sales:
+            by_customer.setdefault(sale.customer, []).append(sale)
+        return sum(COUNTED[name](sales, self) for sales in by_customer.values())
 
 
-DISTINCT = {"distinct_visitors", "distinct_customers", "first_time_customers", "repeat_customers"}
+def _parts(some: Iterable[One], key: Callable[[Placed], Key]) -> dict[Key, list[One]]:
+    found: dict[Key, list[One]] = {}
+    for one in some:
+        found.setdefault(key(one), []).append(one)
+    return found
 
 
-def _visits(events: Sequence[Event]) -> list[Visit]:
-    views = sorted(
-        (event.visitor, event.at, number)
-        for number, event in enumerate(events)
-        if event.kind is Kind.PAGE_VIEW and event.visitor
-    )
-    visits: list[list[tuple[int, datetime, int]]] = []
-    for one in views:
-        if visits and visits[-1][-1][0] == one[0] and one[1] - visits[-1][-1][1] <= GAP:
-            visits[-1].append(one)
-        else:
-            visits.append([one])
-    return [Visit(v[0][1], v[0][0], events[v[0][2]].dim, len(v)) for v in visits]
+# --- Customers ---------------------------------------------------------------------------------
 
 
-def _of_visits(visits: Iterable[Visit]) -> Iterable[Added]:
-    for visit in visits:
-        yield Added(visit.at, "visits", visit.dim, 1)
-        yield Added(visit.at, "bounces", visit.dim, int(visit.views == 1))
+def _ever(sales: Sequence[Sale], selection: Selection) -> list[Sale]:
+    return [sale for sale in selection.recount.sales if sale.customer == sales[0].customer]
 
 
-def _of_statements(events: Sequence[Event]) -> Iterable[Added]:
-    latest = {event.data["key"]: event for event in events if event.kind is Kind.AD_SPEND}
-    for event in latest.values():
-        yield Added(event.at, "spend", event.dim, event.data["cost"])
-        yield Added(event.at, "impressions", event.dim, event.data["impressions"])
-        yield Added(event.at, "clicks", event.dim, event.data["clicks"])
+def _orders(sales: Sequence[Sale], _selection: Selection) -> int:
+    once = {sale.number: sale.quantity for sale in sales}
+    return sum(once.values())
 
 
-def _sales(events: Sequence[Event]) -> list[Sale]:
-    orders = [
-        (event.at, number, event)
-        for number, event in enumerate(events)
-        if event.kind is Kind.CONVERSION and "customer" in event.data
-    ]
-    seen: set[str] = set()
-    sales = []
-    for when, _, event in sorted(orders, key=lambda one: one[:2]):
-        customer = event.data["customer"]
-        sales.append(Sale(when, customer, event.dim, customer not in seen))
-        seen.add(customer)
-    return sales
+def _is_first_time(sales: Sequence[Sale], _selection: Selection) -> int:
+    return int(any(sale.is_new for sale in sales))
 
 
-def _of_conversions(events: Sequence[Event], sales: list[Sale]) -> Iterable[Added]:
-    by_order = {e.data["order"]: e for e in events if e.kind is Kind.CONVERSION}
-    for event in events:
-        if event.kind is Kind.CONVERSION:
-            yield Added(event.at, "orders", event.dim, 1)
-            yield Added(event.at, "gross_revenue", event.dim, event.data["value"])
-            yield Added(event.at, "cost_of_goods", event.dim, event.data.get("cost", 0))
-            yield Added(event.at, "orders_with_cost", event.dim, int("cost" in event.data))
-            if "customer" not in event.data:
-                yield Added(event.at, "new_customers", event.dim, 1)
-        elif event.kind is Kind.REFUND:
-            sold = by_order.get(event.data["order"])
-            dim = event.dim if sold is None else sold.dim
-            yield Added(event.at, "refunds", dim, event.data["value"])
-    for sale in sales:
-        yield Added(sale.at, "new_customers", sale.dim, int(sale.is_first))
+def _is_repeat(sales: Sequence[Sale], selection: Selection) -> int:
+    return int(_orders(sales, selection) > 1)
 
 
-def _of_messages(events: Sequence[Event]) -> Iterable[Added]:
-    messages: dict[str, dict[Kind, datetime]] = {}
-    dims: dict[str, Dimension] = {}
-    for event in events:
-        if event.kind in {Kind.EMAIL_SENT, Kind.EMAIL_OPENED, Kind.EMAIL_CLICKED}:
-            mine = messages.setdefault(event.data["message"], {})
-            mine[event.kind] = min(event.at, mine.get(event.kind, event.at))
-            dims[event.data["message"]] = event.dim
-    names = {Kind.EMAIL_OPENED: "emails_opened", Kind.EMAIL_CLICKED: "emails_clicked"}
-    for message, mine in messages.items():
-        sent, dim = mine.get(Kind.EMAIL_SENT), dims[message]
-        if sent is not None:
-            yield Added(sent, "emails_sent", dim, 1)
-            yield Added(sent, "emails_delivered", dim, 1)
-            yield Added(sent, "emails_delivered_period", dim, 1)
-        for kind, name in names.items():
-            if kind in mine:
-                yield Added(mine[kind], f"{name}_period", dim, 1)
-                if sent is not None:
-                    yield Added(sent, name, dim, 1)
-        human = [mine[kind] for kind in names if kind in mine]
-        if human:
-            yield Added(min(human), "emails_opened_human_period", dim, 1)
-            if sent is not None:
-                yield Added(sent, "emails_opened_human", dim, 1)
+def _is_returning(sales: Sequence[Sale], selection: Selection) -> int:
+    start = selection.start
+    before = start is not None and any(sale.at < start for sale in _ever(sales, selection))
+    return int(before or _is_repeat(sales, selection))
 
 
-def _of_leads(events: Sequence[Event]) -> Iterable[Added]:
-    won: dict[str, Event] = {}
-    converted: dict[str, datetime] = {}
-    for event in events:
-        lead = event.data.get("lead")
-        if event.kind is Kind.LEAD and (lead not in won or event.at < won[lead].at):
-            won[lead] = event
-        if event.kind is Kind.CONVERSION and lead:
-            converted[lead] = min(event.at, converted.get(lead, event.at))
-    for lead, event in won.items():
-        yield Added(event.at, "leads", event.dim, 1)
-        yield Added(event.at, "leads_identified", event.dim, 1)
-        yield Added(event.at, "leads_converted", event.dim, int(lead in converted))
-        if lead in converted:
-            yield Added(converted[lead], "customers_from_leads", event.dim, 1)
+def _is_retained(sales: Sequence[Sale], selection: Selection) -> int:
+    first = next((sale for sale in sales if sale.is_new), None)
+    if first is None:
+        return 0
+    ever, horizon = _ever(sales, selection), selection.way.horizon
+    later = [sale for sale in ever if sale.number > first.number]
+    given = None if horizon is None else timedelta(hours=24 * horizon)
+    return int(any(given is None or sale.at < first.at + given for sale in later))
 
 
-_ANSWERS = {"nps": ("nps_responses", "nps_promoters", "nps_detractors"), "csat": (
-    "csat_responses", "csat_positive", "")}  # fmt: skip
-
-
-def _of_answers(events: Sequence[Event]) -> Iterable[Added]:
-    for event in events:
-        if event.kind is Kind.SURVEY_ANSWER:
-            total, good, bad = _ANSWERS[event.data["survey"]]
-            yield Added(event.at, total, event.dim, 1)
-            yield Added(event.at, good, event.dim, int(event.data["grade"] == 1))
-            yield Added(event.at, bad, event.dim, int(event.data["grade"] == -1))
+COUNTED: dict[str, Callable[[Sequence[Sale], Selection], int]] = {
+    "distinct_customers": lambda _sales, _selection: 1,
+    "first_time_customers": _is_first_time,
+    "repeat_customers": _is_repeat,
+    "returning_customers": _is_returning,
+    "orders_of_customers": _orders,
+    "retained_customers": _is_retained,
+}
+"""Whether, or how often, a customer counts who has the given orders in the selection."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from service.domain.measures import Measure
-from service.kpi import distinct
-from service.kpi.compile import Shape, shape_of, sql
-from service.kpi.filters import Filters, parse
-from service.kpi.formula import Where
+from service.domain.models import Model
+from service.kpi import customers, visitors
+from service.kpi.cells import Slice
+from service.kpi.compile import Shape, shape_of, sql, variant_of
+from service.kpi.filters import parse
+from service.kpi.formula import Distinct, Where
 from service.kpi.grains import bounds
-from service.kpi.tiers import cover
+from service.kpi.tiers import cover, facts_alone
 from service.kpi.windows import explicit_window
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -25,44 +28,86 @@ ORGANIC: Where = (("channel", "Organic Search"),)
 M = Measure
 
 
-def shape(
-    measures: list[Measure],
-    *,
+def piece(
+    *by: str,
     span: tuple[str, str] = WHOLE,
     tz: str = "Europe/Copenhagen",
     grain: str | None = None,
-    by: str | None = None,
-    filters: Filters = (),
+    where: str = "",
+    **more: Any,
+) -> Slice:
+    cuts = bounds(explicit_window(*span, ZoneInfo(tz)), grain)
+    return Slice(1, COPENHAGEN, cuts, by, parse(where, ("plan",)), "DKK", **more)
+
+
+def shape(
+    measures: list[Measure],
+    asked: Slice | None = None,
+    *,
     wheres: tuple[Where, ...] = ((),),
     daily: bool = False,
 ) -> Shape:
-    window = explicit_window(*span, ZoneInfo(tz))
-    cuts = bounds(window, grain)
+    asked = asked or piece()
+    variant = variant_of(asked.names_with(wheres), asked.horizon)
     return shape_of(
-        cover(cuts, COPENHAGEN),
+        facts_alone(asked.bounds) if variant else cover(asked.bounds, COPENHAGEN),
         measures,
-        series=len(cuts) > 2,
-        by=by,
-        filters=filters,
+        series=asked.is_series,
+        by=asked.by,
+        filters=asked.filters,
         wheres=wheres,
         daily=daily,
+        variant=variant,
     )
 
 
-FILTERED = (("channel", 2), ("campaign", 1))
+def counted(asked: Slice, *distinct: Distinct) -> str:
+    if distinct:
+        return customers.query(asked, (), distinct).statement.text
+    return visitors.query(asked, ()).statement.text
+
+
+REVENUE = [M.GROSS_REVENUE, M.REFUNDS]
+FILTERED = "channel:Email,channel:Referral,campaign:a"
+CUSTOMERS = customers.TOGETHER[0]
 STATEMENTS = {
-    "revenue": sql(shape([M.GROSS_REVENUE, M.REFUNDS])),
-    "revenue_by_campaign": sql(shape([M.GROSS_REVENUE, M.REFUNDS], by="campaign")),
-    "revenue_in_other_currencies": sql(shape([M.GROSS_REVENUE, M.REFUNDS], daily=True)),
-    "visits_in_new_york_by_day": sql(shape([M.VISITS], tz="America/New_York", grain="day")),
-    "organic_share_by_day_filtered": sql(
-        shape([M.VISITS], grain="day", filters=parse("campaign:a,campaign:b"), wheres=((), ORGANIC))
+    "revenue": sql(shape(REVENUE)),
+    "revenue_by_campaign": sql(shape(REVENUE, piece("campaign"))),
+    "revenue_in_other_currencies": sql(shape(REVENUE, daily=True)),
+    "revenue_by_channel_and_campaign_of_a_summer": sql(
+        shape(REVENUE, piece("channel", "campaign", where="campaign:summer*,!campaign:summer-test"))
     ),
-    "conversion_rate_of_a_cut_window": sql(shape([M.ORDERS, M.VISITS], span=CUT)),
-    "visitors": distinct.sql(False, False, None, (), ()),
-    "visitors_by_channel": distinct.sql(False, False, "channel", FILTERED, ()),
-    "customers": distinct.sql(True, False, None, (), ()),
-    "customers_by_campaign_and_day": distinct.sql(True, True, "campaign", FILTERED, ("channel",)),
+    "revenue_by_product_of_a_campaign": sql(shape(REVENUE, piece("product", where="campaign:a"))),
+    "visits_in_new_york_by_day": sql(shape([M.VISITS], piece(tz="America/New_York", grain="day"))),
+    "visits_by_hour": sql(shape([M.VISITS], piece(grain="hour"))),
+    "visits_by_landing_page_of_mobiles": sql(
+        shape([M.VISITS], piece("landing_page", where="device:mobile,country:dk"))
+    ),
+    "orders_by_campaign_and_prop": sql(shape([M.ORDERS], piece("campaign", "props.plan"))),
+    "organic_share_by_day_filtered": sql(
+        shape(
+            [M.VISITS],
+            piece(grain="day", where="campaign:a,campaign:b"),
+            wheres=((), ORGANIC),
+        )
+    ),
+    "organic_share_in_new_york_by_day": sql(
+        shape([M.VISITS], piece(tz="America/New_York", grain="day"), wheres=((), ORGANIC))
+    ),
+    "conversion_rate_of_a_cut_window": sql(shape([M.ORDERS, M.VISITS], piece(span=CUT))),
+    "leads_converted_within_30_days": sql(
+        shape([M.LEADS_IDENTIFIED, M.LEADS_CONVERTED], piece(horizon=30))
+    ),
+    "visitors": counted(piece()),
+    "visitors_in_new_york_by_day": counted(piece(tz="America/New_York", grain="day")),
+    "visitors_by_campaign": counted(piece("campaign")),
+    "visitors_by_channel": counted(piece("channel", where=FILTERED)),
+    "customers": counted(piece(), *CUSTOMERS),
+    "customers_by_campaign_and_day": counted(
+        piece("campaign", grain="day", where=FILTERED), *CUSTOMERS
+    ),
+    "customers_by_campaign_linear": counted(piece("campaign", model=Model.LINEAR), *CUSTOMERS),
+    "retained_customers": counted(piece(horizon=90), Distinct.RETAINED_CUSTOMERS),
 }
 
 
@@ -82,6 +127,16 @@ def test_nothing_golden_is_left_over() -> None:
 
 def test_the_text_depends_on_the_form_only() -> None:
     """Two months, one text: the database and the driver know it already."""
-    february = ("2026-02-01", "2026-03-01")
-    assert shape([M.ORDERS]) == shape([M.ORDERS], span=february)
-    assert shape([M.ORDERS], by="channel") != shape([M.ORDERS])
+    february = piece(span=("2026-02-01", "2026-03-01"))
+    assert shape([M.ORDERS]) == shape([M.ORDERS], february)
+    assert shape([M.ORDERS], piece("channel")) != shape([M.ORDERS])
+
+
+def test_no_value_is_part_of_a_text() -> None:
+    """Whatever is asked for travels as a parameter; a model is only other numbers to read."""
+    one, other = (f"campaign:{value}*,!term:{value}" for value in ("x'; --", "y"))
+    assert shape([M.ORDERS], piece(where=one)) == shape([M.ORDERS], piece(where=other))
+    linear = piece("campaign", model=Model.LINEAR)
+    assert shape([M.ORDERS], linear) == shape([M.ORDERS], piece("campaign"))
+    week, month = piece(horizon=7), piece(horizon=30)
+    assert shape([M.LEADS_CONVERTED], week) == shape([M.LEADS_CONVERTED], month)

@@ -75,6 +75,37 @@ def test_hours_begin_on_the_wall_where_offsets_are_odd() -> None:
     assert len(kathmandu) == 25
 
 
+@pytest.mark.parametrize(("day", "halves"), [("2026-10-04", 47), ("2026-04-05", 49)])
+def test_half_an_hour_of_summer_time_shortens_one_bucket(day: str, halves: int) -> None:
+    tz = ZoneInfo("Australia/Lord_Howe")
+    next_day = day[:-1] + str(int(day[-1]) + 1)
+    buckets = bounds(explicit_window(day, next_day, tz), "hour")
+    lengths_ = [(end - start) / HOUR for start, end in pairwise(buckets)]
+    assert sum(lengths_) == halves / 2
+    assert sorted(lengths_)[:2] == [0.5, 1]  # every other one is a whole hour of the wall
+    assert all(at.astimezone(tz).minute == 0 for at in (buckets[1], buckets[-2], buckets[-1]))
+
+
+@pytest.mark.parametrize(
+    ("grain", "fiscal_month", "expected"),
+    [
+        ("year", 7, ["2025-01-01", "2025-07-01", "2026-07-01", "2027-01-01"]),
+        ("year", 1, ["2025-01-01", "2026-01-01", "2027-01-01"]),
+        ("quarter", 2, ["2025-01-01", "2025-02-01", "2025-05-01", "2025-08-01", "2025-11-01",
+                        "2026-02-01", "2026-05-01", "2026-08-01", "2026-11-01", "2027-01-01"]),
+        ("quarter", 10, ["2025-01-01", "2025-04-01", "2025-07-01", "2025-10-01", "2026-01-01",
+                         "2026-04-01", "2026-07-01", "2026-10-01", "2027-01-01"]),
+    ],
+)  # fmt: skip
+def test_years_and_quarters_follow_the_fiscal_year(
+    grain: str, fiscal_month: int, expected: list[str]
+) -> None:
+    window = explicit_window("2025-01-01", "2027-01-01", COPENHAGEN)
+    walls = [at.astimezone(COPENHAGEN).date() for at in bounds(window, grain, fiscal_month)]
+    assert [wall.isoformat() for wall in walls] == expected
+    assert bounds(window, "month", fiscal_month) == bounds(window, "month")
+
+
 def test_a_day_that_a_zone_left_out_gets_no_bucket() -> None:
     assert cuts("2011-12-29", "2012-01-01", "day", "Pacific/Apia") == [
         "2011-12-29",
@@ -101,7 +132,7 @@ def test_too_many_buckets_are_refused() -> None:
     assert len(bounds(hours(MAX_BUCKETS), "hour")) == MAX_BUCKETS + 1
     with pytest.raises(InvalidError, match="coarser grain than hour") as caught:
         bounds(hours(MAX_BUCKETS + 1), "hour")
-    assert caught.value.code == "too_many_buckets"
+    assert (caught.value.code, caught.value.detail["field"]) == ("too_many_buckets", "grain")
     with pytest.raises(InvalidError):
         bounds(explicit_window("1900-01-01", "2199-12-31", COPENHAGEN), "day")
 
@@ -118,13 +149,13 @@ def test_a_mistyped_grain_names_the_nearest(said: str, meant: str) -> None:
 
 
 @settings(deadline=None, max_examples=200)
-@given(moments(), lengths, st.sampled_from(GRAINS))
+@given(moments(), lengths, st.sampled_from(GRAINS), st.integers(1, 12))
 def test_buckets_partition_the_window_and_lie_in_one_unit_each(
-    moment: tuple[ZoneInfo, datetime], length: timedelta, grain: str
+    moment: tuple[ZoneInfo, datetime], length: timedelta, grain: str, fiscal_month: int
 ) -> None:
     tz, start = moment
     window = between(start, start + min(length, 1990 * HOUR), tz)
-    buckets = bounds(window, grain)
+    buckets = bounds(window, grain, fiscal_month)
     assert (buckets[0], buckets[-1]) == (window.start, window.end)
     assert all(first < last for first, last in pairwise(buckets))
     if grain == "hour":
@@ -133,7 +164,9 @@ def test_buckets_partition_the_window_and_lie_in_one_unit_each(
     unit = Unit(grain)
     for first, last in pairwise(buckets[1:]):
         day = first.astimezone(tz).date()
-        assert floor(day, unit) == day or not is_clean_midnight(first, tz)
+        assert floor(day, unit, fiscal_month) == day or not is_clean_midnight(first, tz)
         inside = last - timedelta(microseconds=1)
         if is_clean_midnight(first, tz) and is_clean_midnight(last, tz):
-            assert floor(inside.astimezone(tz).date(), unit) == floor(day, unit)
+            assert floor(inside.astimezone(tz).date(), unit, fiscal_month) == floor(
+                day, unit, fiscal_month
+            )

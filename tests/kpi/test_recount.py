@@ -1,8 +1,13 @@
-"""Every KPI over random events, windows, zones, grains, breakdowns: as a plain recount says."""
+"""Invariants 3 to 5: answers are what a plain recount says, add up, and are exact at any instant.
+
+Random worlds, random questions, every KPI that can answer them. `KOMPAS_EXAMPLES=500` for longer
+runs.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -12,292 +17,210 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.domain.dimensions import Dimension
-from service.domain.kinds import Kind
-from service.kpi.definition import Kpi
-from service.kpi.evidence import STATED
-from service.kpi.formula import KpiKind, Quantity, Unit, evidence, money_side
-from tests.kpi.recount import Keep, Recount
-from tests.kpi.world import CATALOGUE, Event, World, at, uid
+from service.domain.dimensions import DIMENSIONS
+from service.domain.measures import MEASURE_BY_LABEL
+from service.domain.models import CREDITED, Model
+from service.kpi.formula import Additivity
+from service.store.fx import FxRate, put_rates
+from tests.kpi.agreement import checks
+from tests.kpi.questions import FAMILIES, ZONES, Question, questions
+from tests.kpi.recount import Recount
+from tests.kpi.recount_facts import Way
+from tests.kpi.streams import FIRST, LAST, MICRO, something_of_everything, streams, times
+from tests.kpi.world import CATALOGUE, Event, World
 
-# The clocks of Copenhagen go forward on March 29; Kathmandu is at +05:45, Lord Howe shifts by 30
-# minutes on April 5.
-FIRST, LAST = at("2026-03-27T00:00"), at("2026-04-07T00:00")
-ZONES = ["Europe/Copenhagen", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York"]
-GRAINS = ["hour", "day", "week", "month"]
-CAMPAIGNS = ["", "spring", "summer, late"]
-CHANNELS = ["Organic Search", "Email", "Direct"]
-QUARTER = timedelta(minutes=15)
+Make = Callable[..., Awaitable[World]]
 
-
-# Half of all times are at or beside a quarter hour: there the tiers meet.
-def _time(draw: st.DrawFn) -> datetime:
-    quarters = draw(st.integers(0, (LAST - FIRST) // QUARTER - 1))
-    offset = draw(st.one_of(st.sampled_from([-1, 0, 1]), st.integers(0, 899_999_999)))
-    return FIRST + quarters * QUARTER + timedelta(microseconds=offset)
+EXAMPLES = int(os.environ.get("KOMPAS_EXAMPLES", "0"))
+RATES = {
+    ("EUR", day): Decimal("7.4") + Decimal(day.toordinal() % 7) / 100
+    for day in (FIRST.date() + timedelta(days=number) for number in range(-120, 30))
+}
+EXACT_RATES = {key: Fraction(rate) for key, rate in RATES.items()}
 
 
-times = st.composite(_time)()
-dims = st.builds(
-    lambda channel, campaign: Dimension(channel=channel, source="own", campaign=campaign),
-    st.sampled_from(CHANNELS),
-    st.sampled_from(CAMPAIGNS),
-)
-small = st.integers(1, 4)
-amounts = st.integers(0, 10**9)
-
-
-@st.composite
-def views(draw: st.DrawFn) -> list[Event]:
-    """Some page views of one visitor within an hour."""
-    start, visitor = draw(times), draw(small)
-    steps = draw(st.lists(st.integers(0, 2_400), max_size=3))
-    found = [start]
-    for step in steps:
-        found.append(found[-1] + timedelta(seconds=step))
-    return [Event(Kind.PAGE_VIEW, when, draw(dims), {}, visitor) for when in found]
-
-
-@st.composite
-def spendings(draw: st.DrawFn) -> list[Event]:
-    key = draw(st.integers(1, 6))
-    data = {
-        "key": uid("spend", key),
-        "cost": draw(amounts),
-        "currency": "DKK",
-        "impressions": draw(st.integers(0, 900)),
-        "clicks": draw(st.integers(0, 90)),
-    }
-    # A restated figure stays on its day; a key belongs to one campaign.
-    when = FIRST + timedelta(days=key, hours=9, microseconds=1)
-    dim = Dimension("Email", "own", campaign=CAMPAIGNS[key % 3])
-    return [Event(Kind.AD_SPEND, when, dim, data)]
-
-
-@st.composite
-def sales(draw: st.DrawFn) -> list[Event]:
-    number = draw(st.integers(1, 10**6))
-    data = {"order": uid("order", number), "quantity": 1, "value": draw(amounts), "currency": "DKK"}
-    if draw(st.booleans()):
-        data["customer"] = uid("customer", draw(small))
-    if draw(st.booleans()):
-        data["lead"] = uid("lead", draw(small))
-    if draw(st.integers(0, 9)):
-        data["cost"] = draw(amounts)
-    found = [Event(Kind.CONVERSION, draw(times), draw(dims), data)]
-    if draw(st.booleans()):
-        back = {"order": data["order"], "value": draw(amounts), "currency": "DKK"}
-        found.append(Event(Kind.REFUND, draw(times), Dimension(), back))
-    return found
-
-
-@st.composite
-def mails(draw: st.DrawFn) -> list[Event]:
-    dim, message = draw(dims), uid("message", draw(st.integers(1, 10**6)))
-    kinds = [Kind.EMAIL_SENT, Kind.EMAIL_OPENED, Kind.EMAIL_CLICKED]
-    chosen = draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=4))
-    return [Event(kind, draw(times), dim, {"message": message}) for kind in chosen]
-
-
-@st.composite
-def leads(draw: st.DrawFn) -> list[Event]:
-    return [Event(Kind.LEAD, draw(times), draw(dims), {"lead": uid("lead", draw(small))})]
-
-
-@st.composite
-def answers(draw: st.DrawFn) -> list[Event]:
-    survey = draw(st.sampled_from(["nps", "csat"]))
-    data = {"survey": survey, "grade": draw(st.integers(-1, 1))}
-    return [Event(Kind.SURVEY_ANSWER, draw(times), Dimension(survey=survey), data)]
-
-
-def _unique(groups: list[list[Event]]) -> list[Event]:
-    """One flat list; of two events that would be one (an order, a message) the first stays."""
-    events: list[Event] = []
-    owners: dict[str, int] = {}
-    for number, group in enumerate(groups):
-        for event in group:
-            name = event.data.get("order") or event.data.get("message")
-            if name is None or owners.setdefault(name, number) == number:
-                events.append(event)
-    return events
-
-
-streams = st.lists(
-    st.one_of(views(), spendings(), sales(), mails(), leads(), answers()), min_size=6, max_size=30
-).map(_unique)
-
-
-@st.composite
-def windows(draw: st.DrawFn) -> dict[str, str]:
-    tz = draw(st.sampled_from(ZONES))
-    if draw(st.booleans()):
-        first = draw(st.integers(0, 9))
-        last = draw(st.integers(first + 1, 11))
-        day = FIRST.date()
-        return {
-            "start": (day + timedelta(days=first)).isoformat(),
-            "end": (day + timedelta(days=last)).isoformat(),
-            "tz": tz,
-        }
-    start, end = sorted((draw(times), draw(times)))
-    return {
-        "start": start.isoformat(),
-        "end": (end + timedelta(microseconds=1)).isoformat(),
-        "tz": tz,
-    }
-
-
-def shown(kpi: Kpi, view: str, exact: Fraction | None) -> float | None:
-    """A recounted value in the unit in which it is published."""
-    formula = kpi.views[view]
-    if exact is None:
-        return None
-    per_unit = money_side(formula.numerator) and not money_side(formula.denominator)
-    return float(exact / 1_000_000 if per_unit else exact)
-
-
-def agrees(found: dict[str, Any], kpi: Kpi, view: str, recount: Recount, keep: Keep) -> None:
-    """One figure of an answer against the recount."""
-    formula = kpi.views[view]
-    if found["reason"] == "no_data":
-        assert any(never(recount, quantity) for quantity, _ in formula.keys)
-        return
-    assert not any(never(recount, quantity) for quantity, _ in formula.keys), kpi.id
-    if found["reason"] == "missing_cost_of_goods":
-        assert recount.sum("orders", keep) != recount.sum("orders_with_cost", keep)
-        return
-    expected = recount.value(formula, keep)
-    value = found["value"]
-    if kpi.kind is KpiKind.SIMPLE and expected is not None:
-        unit = 1_000_000 if kpi.unit is Unit.CURRENCY else 1
-        assert Fraction(value) == expected / unit, kpi.id
-        return
-    shown_value = shown(kpi, view, expected)
-    assert (value is None) == (shown_value is None), (kpi.id, found)
-    if shown_value is not None:
-        assert float(value) == pytest.approx(shown_value, rel=1e-15, abs=1e-300), kpi.id
-    else:
-        assert found["reason"] == "zero_denominator"
-
-
-def never(recount: Recount, quantity: Quantity) -> bool:
-    """Whether nothing at all shows that the site counts it."""
-    labels = {measure.label for measure in evidence(quantity)}
-    stated = {measure.label for measure in STATED}  # also as 0
-    return not any(
-        added.value or added.measure in stated for added in recount.added if added.measure in labels
+def examples(count: int) -> settings:
+    return settings(
+        max_examples=EXAMPLES or count,
+        deadline=None,
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+        ],
     )
 
 
-def bucket_name(when: datetime, grain: str, tz: ZoneInfo) -> Any:
-    """Which calendar unit an instant lies in."""
-    local = when.astimezone(tz)
-    return {
-        "hour": (local.date(), local.hour, local.utcoffset()),
-        "day": local.date(),
-        "week": local.isocalendar()[:2],
-        "month": (local.year, local.month),
-    }[grain]
+@pytest.fixture(scope="module", autouse=True)
+async def rates(warehouse: AsyncEngine) -> None:
+    found = [FxRate(base, "DKK", day, rate) for (base, day), rate in RATES.items()]
+    await put_rates(warehouse, found)
 
 
-VIEWS = [("cohort", kpi) for kpi in CATALOGUE] + [
-    ("period", kpi) for kpi in CATALOGUE if kpi.named_views
-]
-
-
-async def check(
-    world: World, recount: Recount, window: dict[str, str], extra: dict[str, Any]
-) -> None:
-    for view in ("cohort", "period"):
-        kpis = [kpi for name, kpi in VIEWS if name == view]
-        by = extra.get("by")
-        kpis = [kpi for kpi in kpis if by is None or by in kpi.breakdowns]
-        found = await world.ask(*(kpi.id for kpi in kpis), view=view, **window, **extra)
-        for kpi, answer in zip(kpis, found, strict=True):
-            one(kpi, kpi.view(view), answer, recount, extra)
-
-
-def inside_of(answer: dict[str, Any]) -> Keep:
-    start, end = (datetime.fromisoformat(answer["window"][side]) for side in ("from", "to"))
-    return lambda when, _dim: start <= when < end
-
-
-def one(
-    kpi: Kpi, view: str, answer: dict[str, Any], recount: Recount, extra: dict[str, Any]
-) -> None:
-    agrees(answer, kpi, view, recount, inside_of(answer))
-    if extra.get("grain"):
-        series(kpi, view, answer, recount, extra["grain"])
-    if extra.get("by"):
-        breakdown(kpi, view, answer, recount, extra["by"])
-
-
-def series(kpi: Kpi, view: str, answer: dict[str, Any], recount: Recount, grain: str) -> None:
-    tz = ZoneInfo(answer["window"]["tz"])
-    edges = [
-        (datetime.fromisoformat(p["from"]), datetime.fromisoformat(p["to"]))
-        for p in answer["series"]
-    ]
-    assert [last for _, last in edges[:-1]] == [first for first, _ in edges[1:]]
-    assert edges[0][0].isoformat() == answer["window"]["from"]
-    assert edges[-1][1].isoformat() == answer["window"]["to"]
-    names = [bucket_name(first, grain, tz) for first, _ in edges]
-    assert max(Counter(names).values()) == 1
-    for point, (first, last) in zip(answer["series"], edges, strict=True):
-        assert bucket_name(first, grain, tz) == bucket_name(
-            last - timedelta(microseconds=1), grain, tz
-        )
-        agrees(point, kpi, view, recount, lambda w, d, a=first, b=last: a <= w < b)
-    if kpi.kind is KpiKind.SIMPLE and answer["value"] is not None:
-        assert sum(Decimal(point["value"]) for point in answer["series"]) == answer["value"]
-
-
-def breakdown(kpi: Kpi, view: str, answer: dict[str, Any], recount: Recount, by: str) -> None:
-    inside = inside_of(answer)
-    rows = {row[by] or "": row for row in answer["breakdown"]}
-    assert len(rows) == len(answer["breakdown"])
-    formula = kpi.views[view]
-    for label in {"", *CAMPAIGNS, *CHANNELS}:
-
-        def mine(when: datetime, dim: Dimension, label: str = label) -> bool:
-            return inside(when, dim) and getattr(dim, by) == label
-
-        if label in rows:
-            agrees(rows[label], kpi, view, recount, mine)
-        else:
-            assert not recount.side(formula.numerator + formula.denominator, mine)
-    if kpi.kind is KpiKind.SIMPLE and answer["value"] is not None:
-        assert sum(Decimal(row["value"]) for row in answer["breakdown"]) == answer["value"]
-
-
-extras = st.one_of(
-    st.just({}),
-    st.builds(lambda grain: {"grain": grain}, st.sampled_from(GRAINS)),
-    st.builds(lambda by: {"by": by}, st.sampled_from(["channel", "campaign"])),
-    st.just({"grain": "day", "by": "channel"}),
-)
-
-
-@settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(
-    events=streams,
-    zone=st.sampled_from(ZONES),
-    questions=st.lists(st.tuples(windows(), extras), min_size=2, max_size=4),
-    cut=st.integers(0, 30),
-)
-async def test_every_kpi_is_what_a_recount_says(
-    make_world: Any, events: list[Event], zone: str, questions: list[Any], cut: int
-) -> None:
+async def lived(make_world: Make, events: list[Event], cut: int, zone: str) -> World:
+    """A world in which the events came in two batches: the later ones change what was there."""
     world = await make_world(timezone=zone)
-    parts = [part for part in (events[:cut], events[cut:]) if part]
-    for part in parts:  # in two transactions: what comes later changes what was there
-        await world.happen(*part)
-    recount = Recount(events)
-    for window, extra in questions:
-        await check(world, recount, window, extra)
+    for part in (events[:cut], events[cut:]):
+        if part:
+            await world.happen(*part)
+    return world
+
+
+def recounted(events: Sequence[Event], zone: str) -> Recount:
+    return Recount(events, ZoneInfo(zone), EXACT_RATES)
+
+
+# --- 3. Recount ------------------------------------------------------------------------------
+
+
+@examples(14)
+@given(
+    events=streams(),
+    zone=st.sampled_from(ZONES),
+    asked=st.lists(questions(), min_size=3, max_size=6),
+    cut=st.integers(0, 60),
+)
+async def test_every_answer_is_what_a_recount_says(
+    make_world: Make, events: list[Event], zone: str, asked: list[Question], cut: int
+) -> None:
+    world = await lived(make_world, events, cut, zone)
+    recount = recounted(events, zone)
+    for question in asked:
+        for check in await checks(world, recount, question):
+            check.everything()
+
+
+# --- 4. Adds up ------------------------------------------------------------------------------
+
+ADDITIVE = [kpi for kpi in CATALOGUE if kpi.additivity is Additivity.FULL]
+WHOLE = {"start": "2025-12-01", "end": "2026-04-10"}
+
+
+def total(parts: list[dict[str, Any]], side: str = "value") -> Fraction:
+    return sum((Fraction(part[side] or 0) for part in parts), Fraction(0))
+
+
+@examples(6)
+@given(events=streams(), model=st.sampled_from(Model), grain=st.sampled_from(["day", "month"]))
+async def test_series_and_breakdowns_add_up_under_every_model(
+    make_world: Make, events: list[Event], model: Model, grain: str
+) -> None:
+    world = await lived(make_world, events, len(events), "Europe/Copenhagen")
+    for by in ("channel", "landing_page", "source,medium,campaign"):
+        kpis = [kpi for kpi in ADDITIVE if set(by.split(",")) <= set(kpi.breakdowns)]
+        ids = [kpi.id for kpi in kpis]
+        plain = await world.ask(*ids, **WHOLE)
+        shared = await world.ask(*ids, by=by, grain=grain, top=2, model=model.label, **WHOLE)
+        for kpi, before, found in zip(kpis, plain, shared, strict=True):
+            assert found["value"] == before["value"], kpi.id  # a model moves credit, and makes none
+            if found["value"] is not None:
+                rest = [] if found["rest"] is None else [found["rest"]]
+                assert total(found["series"]) == Fraction(found["value"]), kpi.id
+                assert total(found["breakdown"] + rest) == Fraction(found["value"]), kpi.id
+
+
+@given(events=streams())
+@settings(max_examples=EXAMPLES or 25, deadline=None)
+def test_the_recount_itself_shares_everything(events: list[Event]) -> None:
+    """Credits of every model sum to what there is to be credited, exactly, measure by measure."""
+    recount = recounted(events, "UTC")
+    plain = recount.everything(Way()).rows
+    for model in Model:
+        shared = recount.everything(Way(model)).rows
+        for name, rows in plain.items():
+            sums = [sum((one.value for one in some), Fraction(0)) for some in (rows, shared[name])]
+            assert sums[0] == sums[1], (model, name)
+            if MEASURE_BY_LABEL[name] not in CREDITED:
+                assert rows == shared[name], (model, name)
+
+
+# --- 5. Exact windows ------------------------------------------------------------------------
+
+
+@examples(6)
+@given(
+    events=streams(),
+    instants=st.lists(times, min_size=3, max_size=3, unique=True),
+    how=st.fixed_dictionaries(
+        {
+            "model": st.sampled_from([model.label for model in Model]),
+            "by": st.sampled_from([None, "campaign", "country"]),
+            "tz": st.sampled_from(ZONES),
+        }
+    ),
+)
+async def test_a_window_is_the_sum_of_its_two_parts(
+    make_world: Make, events: list[Event], instants: list[datetime], how: dict[str, str | None]
+) -> None:
+    world = await lived(make_world, events, len(events) // 2, "Europe/Copenhagen")
+    first, middle, last = sorted(instants)
+    by = how["by"]
+    kpis = [kpi for kpi in ADDITIVE if by is None or by in kpi.breakdowns]
+
+    async def ask(start: datetime, end: datetime) -> list[dict[str, Any]]:
+        window = {"start": start.isoformat(), "end": end.isoformat()}
+        return await world.ask(*(kpi.id for kpi in kpis), **window, **how)
+
+    whole, before, after = await ask(first, last), await ask(first, middle), await ask(middle, last)
+    for kpi, one, left, right in zip(kpis, whole, before, after, strict=True):
+        assert total([one]) == total([left, right]), kpi.id
+        if by is not None:
+            rows = [{row[by]: row for row in found["breakdown"]} for found in (one, left, right)]
+            for label in {*rows[0], *rows[1], *rows[2]}:
+                values = [total([row[label]]) if label in row else Fraction(0) for row in rows]
+                assert values[0] == values[1] + values[2], (kpi.id, label)
+
+
+# --- The whole catalogue ---------------------------------------------------------------------
+
+
+def _dense() -> list[Event]:
+    """One fixed world with something of everything."""
+    found = something_of_everything()
+
+    @settings(max_examples=12, database=None, derandomize=True, deadline=None)
+    @given(streams())
+    def collect(events: list[Event]) -> None:
+        found.extend(events)
+
+    collect()
+    return found
+
+
+NAMES = (*DIMENSIONS, "landing_page", "page", "country", "device", "props.plan", "product")
+
+
+async def test_every_kpi_answers_by_everything_it_can(make_world: Make) -> None:
+    events = _dense()
+    world = await lived(make_world, events, len(events) // 2, "Europe/Copenhagen")
+    recount = recounted(events, "Europe/Copenhagen")
+    asked = set()
+    for by in NAMES:
+        for view in ("cohort", "period"):
+            question = Question(WHOLE | {"tz": "Asia/Kathmandu"}, by=(by,), view=view)
+            for check in await checks(world, recount, question):
+                check.everything()
+                asked.add((check.kpi.id, FAMILIES.get(by, by)))
+    assert asked == {(kpi.id, name) for kpi in CATALOGUE for name in kpi.breakdowns}
+
+
+async def test_every_kpi_has_a_series_of_every_grain(make_world: Make) -> None:
+    events = _dense()
+    world = await lived(make_world, events, len(events), "Australia/Lord_Howe")
+    recount = recounted(events, "Australia/Lord_Howe")
+    edge = {"start": (FIRST + MICRO).isoformat(), "end": (LAST - MICRO).isoformat()}
+    for grain, window in (("day", WHOLE), ("week", WHOLE), ("month", WHOLE), ("hour", edge)):
+        found = await checks(world, recount, Question(window, grain=grain))
+        for check in found:
+            check.everything()
+        assert {check.kpi.id for check in found} == {kpi.id for kpi in CATALOGUE}
+
+
+def test_the_worlds_are_nasty_enough() -> None:
+    """What the properties are about does occur: every measure is added to."""
+    rows = {
+        name for name, some in recounted(_dense(), "UTC").everything(Way()).rows.items() if some
+    }
+    assert set(MEASURE_BY_LABEL) - rows == set()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -8,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.kpi.grains import GRAINS, bounds
-from service.kpi.tiers import QUARTER, Cover, Span, cover
+from service.kpi.tiers import QUARTER, Cover, Shift, Span, cover
 from service.kpi.windows import between
 from service.kpi.zones import is_clean_midnight, midnight
 from tests.kpi.instants import lengths, moments, zones
@@ -58,13 +61,39 @@ def test_two_ends_in_neighbouring_quarter_hours_leave_no_quarter_between() -> No
 
 
 def test_buckets_that_cut_days_are_read_from_quarters() -> None:
-    hours = (at("2026-05-20"), at("2026-05-20 12:00"), at("2026-05-21"))
+    hours = bounds(between(at("2026-05-20"), at("2026-05-22"), COPENHAGEN), "hour")
     assert cover(hours, COPENHAGEN) == Cover(None, (Span(hours[0], hours[-1]),), ())
-    # Days of New York are no days of a shop in Copenhagen.
+
+
+def test_days_of_another_zone_are_days_of_the_site_with_some_hours_moved() -> None:
     new_york = ZoneInfo("America/New_York")
-    days = bounds(between(at("2026-05-01"), at("2026-06-01"), new_york), "day")
-    assert cover(days, COPENHAGEN).days is None
-    assert cover((days[0], days[-1]), COPENHAGEN).days == Span(days[0], days[-1])
+    days = bounds(between(at("2026-05-01 06:00"), at("2026-05-04 06:00"), new_york), "day")
+    assert cover((days[0], days[-1]), COPENHAGEN).days == Span(at("2026-05-02"), at("2026-05-04"))
+    assert cover(days, COPENHAGEN) == Cover(
+        Span(at("2026-05-02"), at("2026-05-04")),
+        (Span(days[0], at("2026-05-02")), Span(at("2026-05-04"), days[-1])),
+        (),
+        (
+            # The first six hours of these days still are the day before in New York.
+            Shift(at("2026-05-02"), days[1], gains=1, loses=2),
+            Shift(at("2026-05-03"), days[2], gains=2, loses=3),
+        ),
+        (days[0], at("2026-05-02"), at("2026-05-03")),
+    )
+    # In Kathmandu they begin sooner than at the site.
+    days = bounds(between(at("2026-05-01"), at("2026-05-04"), ZoneInfo("Asia/Kathmandu")), "day")
+    assert cover(days, COPENHAGEN).shifts == (
+        Shift(days[1], at("2026-05-02"), gains=2, loses=1),
+        Shift(days[2], at("2026-05-03"), gains=3, loses=2),
+        Shift(days[3], at("2026-05-04"), gains=4, loses=3),
+    )
+
+
+def test_where_too_much_would_move_quarters_answer_alone() -> None:
+    halves = tuple(at("2026-05-01") + timedelta(hours=12 * n) for n in range(9))
+    assert len(cover(halves, COPENHAGEN).shifts) == 4
+    thirds = tuple(at("2026-05-01") + timedelta(hours=6 * n) for n in range(17))
+    assert cover(thirds, COPENHAGEN) == Cover(None, (Span(thirds[0], thirds[-1]),), ())
 
 
 def test_a_midnight_that_occurs_twice_ends_no_span_of_days() -> None:
@@ -106,20 +135,51 @@ def test_a_cover_is_the_window_to_the_microsecond(
     # Each tier only holds what it can answer exactly.
     if found.days:
         assert all(is_clean_midnight(end, site_zone) for end in found.days)
-        inner = [cut for cut in buckets[1:-1] if found.days.start <= cut <= found.days.end]
+        inner = [cut for cut in found.starts or buckets if found.days.start < cut < found.days.end]
         assert all(is_clean_midnight(cut, site_zone) for cut in inner)
         first, last = (end.astimezone(site_zone).date() for end in found.days)
         for inside in (found.days.start, found.days.end - MICROSECOND, sum_of_halves(*found.days)):
             assert first <= inside.astimezone(site_zone).date() < last
         for outside in (found.days.start - MICROSECOND, found.days.end):
             assert not first <= outside.astimezone(site_zone).date() < last
-    for quarters in found.quarters:
-        assert all((end - EPOCH) % QUARTER == timedelta() for end in quarters)
+    for quarters in (*found.quarters, *found.shifts):
+        assert all((end - EPOCH) % QUARTER == timedelta() for end in quarters[:2])
         cuts = [cut for cut in buckets if quarters.start <= cut <= quarters.end]
         assert all((cut - EPOCH) % QUARTER == timedelta() for cut in cuts)
     # The facts are the dear tier: without odd offsets they answer for less than a quarter hour.
     if found.days or found.quarters:
         assert all(end - begin < QUARTER for begin, end in found.edges)
+
+
+@settings(deadline=None, max_examples=250)
+@given(
+    moments(), zones, st.integers(1, 40), st.sampled_from([*GRAINS, "half"]), st.floats(0, 0.999)
+)
+def test_everything_is_counted_once_in_its_bucket(
+    moment: tuple[ZoneInfo, datetime], site_zone: ZoneInfo, days: int, grain: str, place: float
+) -> None:
+    tz, start = moment
+    window = between(start, start + timedelta(days=days, hours=5), tz)
+    halves = tuple(start + timedelta(hours=12 * n) for n in range(2 * days))
+    buckets = (*halves, window.end) if grain == "half" else bounds(window, grain)
+    found = cover(buckets, site_zone)
+    for exact in (*buckets[:-1], window.start + place * (window.end - window.start)):
+        assert counted(found, buckets, exact, site_zone) == {bisect_right(buckets, exact): 1}
+
+
+def counted(
+    found: Cover, buckets: Sequence[datetime], moment: datetime, site_zone: ZoneInfo
+) -> dict[int, int]:
+    """How often something of that moment counts in each bucket."""
+    booked = moment
+    if found.days and found.days.start <= moment < found.days.end:
+        booked = midnight(moment.astimezone(site_zone).date(), site_zone)
+    counts = Counter([bisect_right(found.starts or buckets[:-1], booked)])
+    for shift in found.shifts:
+        if shift.start <= moment < shift.end:
+            counts.update({shift.gains: 1})
+            counts.subtract({shift.loses: 1})
+    return {bucket: count for bucket, count in counts.items() if count}
 
 
 def sum_of_halves(start: datetime, end: datetime) -> datetime:

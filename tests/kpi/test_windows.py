@@ -6,7 +6,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidError
@@ -134,20 +134,48 @@ def test_today_depends_on_the_zone() -> None:
 
 
 @settings(deadline=None, max_examples=150)
-@given(moments(), st.sampled_from(list(PRESETS)))
+@given(moments(), st.sampled_from(list(PRESETS)), st.integers(1, 12))
+@example((ZoneInfo("Pacific/Apia"), datetime(2011, 12, 30, 12, tzinfo=UTC)), "yesterday", 1)
 def test_a_preset_is_made_of_whole_units_and_nothing_of_the_future(
-    moment: tuple[ZoneInfo, datetime], name: str
+    moment: tuple[ZoneInfo, datetime], name: str, fiscal_month: int
 ) -> None:
     tz, now = moment
     preset = PRESETS[name]
-    window = preset_window(name, now, tz)
+    window = preset_window(name, now, tz, fiscal_month)
     today = now.astimezone(tz).date()
-    first = add_units(floor(today, preset.unit), preset.unit, -preset.back)
+    first = add_units(floor(today, preset.unit, fiscal_month), preset.unit, -preset.back)
     whole = midnight(add_units(first, preset.unit, preset.length), tz)
+    if midnight(first, tz) == whole:  # a day that the zone left out
+        first -= timedelta(days=1)
     assert window.start == midnight(first, tz) < window.end
     assert window.start.tzinfo is window.end.tzinfo is UTC
     assert window.end == min(whole, max(now, window.start + MICROSECOND))
     assert window.zone is tz
+
+
+def test_yesterday_is_the_last_day_that_there_was() -> None:
+    apia = ZoneInfo("Pacific/Apia")  # from 29 to 31 December 2011
+    window = preset_window("yesterday", local("2011-12-31 08:00", apia), apia)
+    assert span(window) == ("2011-12-29", "2011-12-31")
+    assert window.end - window.start == 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "start", "hours"),
+    [
+        ("Asia/Kolkata", "2026-05-20", "2026-05-19T18:30:00Z", 24),
+        ("Asia/Kathmandu", "2026-05-20", "2026-05-19T18:15:00Z", 24),
+        # Half an hour of summer time: on at 2 o'clock in October, off in April.
+        ("Australia/Lord_Howe", "2026-10-04", "2026-10-03T13:30:00Z", 23.5),
+        ("Australia/Lord_Howe", "2026-04-05", "2026-04-04T13:00:00Z", 24.5),
+        ("Pacific/Chatham", "2026-09-27", "2026-09-26T11:15:00Z", 23),
+    ],
+)
+def test_days_of_zones_with_odd_offsets(zone: str, day: str, start: str, hours: float) -> None:
+    tz = ZoneInfo(zone)
+    window = preset_window("yesterday", midnight(date.fromisoformat(day), tz) + 30 * HOUR, tz)
+    assert window.start == datetime.fromisoformat(start)
+    assert (window.end - window.start) / HOUR == hours
 
 
 def test_units_of_the_calendar() -> None:
@@ -161,14 +189,63 @@ def test_units_of_the_calendar() -> None:
     assert add_units(date(2026, 2, 23), Unit.WEEK, 1) == date(2026, 3, 2)
 
 
-@given(st.dates(date(1900, 1, 1), date(2200, 1, 1)), st.sampled_from(list(Unit)))
-def test_every_day_lies_in_exactly_one_unit(day: date, unit: Unit) -> None:
-    first = floor(day, unit)
+@given(
+    st.dates(date(1901, 1, 1), date(2200, 1, 1)), st.sampled_from(list(Unit)), st.integers(1, 12)
+)
+def test_every_day_lies_in_exactly_one_unit(day: date, unit: Unit, fiscal_month: int) -> None:
+    first = floor(day, unit, fiscal_month)
     assert first <= day < add_units(first, unit, 1)
-    assert floor(first, unit) == first
+    assert floor(first, unit, fiscal_month) == first
     assert add_units(add_units(first, unit, 3), unit, -3) == first
     if unit is Unit.WEEK:
         assert first.isocalendar()[:2] == day.isocalendar()[:2]
+
+
+# --- Years that begin in another month ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fiscal_month", "preset", "first", "last"),
+    [
+        (7, "this_year", "2025-07-01", WEDNESDAY),
+        (7, "last_year", "2024-07-01", "2025-07-01"),
+        (7, "this_quarter", "2026-04-01", WEDNESDAY),
+        (5, "this_year", "2026-05-01", WEDNESDAY),
+        (5, "last_year", "2025-05-01", "2026-05-01"),
+        (5, "this_quarter", "2026-05-01", WEDNESDAY),
+        (6, "last_year", "2024-06-01", "2025-06-01"),
+        (6, "this_quarter", "2026-03-01", WEDNESDAY),
+        (6, "last_quarter", "2025-12-01", "2026-03-01"),
+        (12, "this_year", "2025-12-01", WEDNESDAY),
+        (2, "last_quarter", "2026-02-01", "2026-05-01"),
+        # Other units know no such year.
+        (7, "last_month", "2026-04-01", "2026-05-01"),
+        (7, "last_week", "2026-05-11", "2026-05-18"),
+        (7, "last_365_days", "2025-05-20", "2026-05-20"),
+    ],
+)
+def test_a_fiscal_year_moves_years_and_quarters(
+    fiscal_month: int, preset: str, first: str, last: str
+) -> None:
+    assert span(preset_window(preset, local(WEDNESDAY), COPENHAGEN, fiscal_month)) == (first, last)
+
+
+def test_the_period_before_a_fiscal_year_is_the_one_before() -> None:
+    by_name = resolve(
+        "last_year", None, None, "Europe/Copenhagen", local(WEDNESDAY), fiscal_month=7
+    )
+    assert span(by_name) == ("2024-07-01", "2025-07-01")
+    assert span(compared(by_name, "previous_period")) == ("2023-07-01", "2024-07-01")
+    assert span(compared(by_name, "previous_year")) == ("2023-07-01", "2024-07-01")
+
+
+@given(st.dates(date(1901, 1, 1), date(2199, 1, 1)), st.integers(1, 12))
+def test_a_fiscal_year_has_four_quarters_and_begins_in_its_month(
+    day: date, fiscal_month: int
+) -> None:
+    year, quarter = (floor(day, unit, fiscal_month) for unit in (Unit.YEAR, Unit.QUARTER))
+    assert (year.month, year.day, quarter.day) == (fiscal_month, 1, 1)
+    assert quarter in [add_units(year, Unit.QUARTER, count) for count in range(4)]
 
 
 # --- Explicit windows -------------------------------------------------------------------------
@@ -303,6 +380,23 @@ def test_a_mistyped_preset_names_the_nearest(said: str, meant: str) -> None:
     assert caught.value.detail["nearest"][0] == meant
 
 
+def test_a_window_of_the_future_is_refused_and_one_that_has_begun_is_not() -> None:
+    now = local(WEDNESDAY)
+
+    def ask(first: str, last: str) -> Window:
+        return resolve(None, first, last, "Europe/Copenhagen", now)
+
+    assert span(ask("2026-05-20", "2027-01-01")) == ("2026-05-20", "2027-01-01")
+    assert ask("2026-05-20T14:29:59.999999+02:00", "2026-05-21")
+    for first in ("2026-05-20T14:30:00+02:00", "2026-05-21", "2030-01-01"):
+        with pytest.raises(InvalidError, match="begins before now") as caught:
+            ask(first, "2031-01-01")
+        assert (caught.value.code, caught.value.detail) == ("future_window", {"field": "from"})
+    # A preset never lies there, not even in the first instant of its day.
+    midnight_sharp = local("2026-05-20")
+    assert resolve("today", None, None, "Europe/Copenhagen", midnight_sharp).start == midnight_sharp
+
+
 def test_an_unknown_zone_is_refused_before_anything_else() -> None:
     with pytest.raises(InvalidError) as caught:
         resolve("nonsense", None, None, "Europe/Nowhere", local(WEDNESDAY))
@@ -374,6 +468,69 @@ def test_the_period_before_an_explicit_window(
 )  # fmt: skip
 def test_the_previous_year(window: tuple[str, str], first: str, last: str) -> None:
     assert span(compared(days(*window), "previous_year")) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("window", "first", "last"),
+    [
+        # Friday to Sunday of week 22, and of week 22 a year before.
+        (("2026-05-29", "2026-06-01"), "2025-05-30", "2025-06-02"),
+        (("2026-05-01", "2026-06-01"), "2025-05-02", "2025-06-02"),
+        (("2024-02-29", "2024-03-01"), "2023-03-02", "2023-03-03"),
+        (("2026-05-20T10:00:00+02:00", "2026-05-20T12:00:00+02:00"),
+         "2025-05-21 10:00:00", "2025-05-21 12:00:00"),
+        # The wall clock counts: winter time is held against summer time.
+        (("2026-03-29", "2026-03-30"), "2025-03-30", "2025-03-31"),
+        (("2026-03-28", "2026-03-29"), "2025-03-29", "2025-03-30"),
+    ],
+)  # fmt: skip
+def test_the_previous_year_on_the_same_weekdays(
+    window: tuple[str, str], first: str, last: str
+) -> None:
+    now = days(*window)
+    before = compared(now, "previous_year_weekday")
+    assert span(before) == (first, last)
+    for at, earlier in ((now.start, before.start), (now.end, before.end)):
+        walls = [instant.astimezone(COPENHAGEN) for instant in (at, earlier)]
+        assert walls[0].weekday() == walls[1].weekday()
+        assert walls[0].time() == walls[1].time()
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("2025-01-01/2025-02-01", "2025-01-01", "2025-02-01"),
+        ("2025-03-30/2025-03-31", "2025-03-30", "2025-03-31"),
+        ("2025-01-01T12:00:00Z/2025-01-01T13:30:00.5+01:00",
+         "2025-01-01 13:00:00", "2025-01-01 13:30:00.500000"),
+        ("2025-01-01T12:00:00 01:00/2025-01-02", "2025-01-01 12:00:00", "2025-01-02"),
+        ("2027-01-01/2027-02-01", "2027-01-01", "2027-02-01"),  # later than the window itself
+    ],
+)  # fmt: skip
+def test_a_comparison_may_name_its_own_window(text: str, first: str, last: str) -> None:
+    other = compared(days("2026-05-01", "2026-06-01"), text)
+    assert span(other) == (first, last)
+    assert other.zone is COPENHAGEN
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "match"),
+    [
+        ("2025-02-01/2025-01-01", "empty_window", "must be before"),
+        ("2025-02-01/2025-02-01", "empty_window", "must be before"),
+        ("2025-02-01/", "invalid_time", "'' is not a time"),
+        ("/", "invalid_time", "'' is not a time"),
+        ("2025-01-01/2025-02-01/2025-03-01", "invalid_time", "'2025-02-01/2025-03-01'"),
+        ("2025-02-01/later", "invalid_time", "write a date such as"),
+        ("2025-02-01", "unknown_comparison", "from/to, such as 2025-01-01/2025-02-01"),
+        ("", "unknown_comparison", "previous_year_weekday"),
+        ("2026-06-20/2026-06-21", "future_window", "begins before now"),
+    ],
+)
+def test_what_is_no_window_to_compare_with_is_refused(text: str, code: str, match: str) -> None:
+    with pytest.raises(InvalidError, match=match) as caught:
+        compared(days("2026-05-01", "2026-06-01"), text, local("2026-06-20"))
+    assert (caught.value.code, caught.value.detail["field"]) == (code, "compare")
 
 
 def test_a_skipped_midnight_is_still_the_end_of_a_day() -> None:

@@ -12,14 +12,26 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.domain.access import Site
-from service.domain.dimensions import Dimension, dimension_id
+from service.domain.dimensions import Detail, Dimension, detail_id, dimension_id
 from service.domain.kinds import Flag, Kind
 from service.kit.clock import SystemClock
-from service.kpi.catalogue import load_catalogue
+from service.kpi.catalogue import Catalogue, load_catalogue
 from service.kpi.engine import KpiEngine
 from service.kpi.query import KpiQuery
 from service.project.runner import Runner
 from tests.clock import FixedClock
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A catalogue that nobody adds to."""
+
+    catalogue: Catalogue
+
+    async def current(self) -> Catalogue:
+        """The catalogue."""
+        return self.catalogue
+
 
 CATALOGUE = load_catalogue()
 NOW = datetime(2026, 4, 10, 12, 34, 56, 789_123, UTC)
@@ -29,13 +41,17 @@ _BATCH = text(
     " VALUES (:site_id, gen_random_uuid(), :now, :events, :first_at, :last_at) RETURNING id"
 )
 _EVENT = text(
-    "INSERT INTO event (site_id, batch_id, occurred_at, visitor, dim_id, seq, kind, flags, data)"
-    " VALUES (:site_id, :batch_id, :at, :visitor, :dim_id, :seq, :kind, :flags,"
-    " CAST(:data AS jsonb))"
+    "INSERT INTO event (site_id, batch_id, occurred_at, visitor, dim_id, detail_id, seq, kind,"
+    " flags, data) VALUES (:site_id, :batch_id, :at, :visitor, :dim_id, :detail_id, :seq, :kind,"
+    " :flags, CAST(:data AS jsonb))"
 )
 _DIMENSION = text(
     "INSERT INTO dimension VALUES (:site_id, :dim_id, :channel, :source, :medium, :campaign,"
-    " :content, :term, :survey) ON CONFLICT DO NOTHING"
+    " :content, :term, :survey, :event) ON CONFLICT DO NOTHING"
+)
+_DETAIL = text(
+    "INSERT INTO detail VALUES (:site_id, :detail_id, :page, :country, :device,"
+    " CAST(:props AS jsonb)) ON CONFLICT DO NOTHING"
 )
 
 
@@ -55,6 +71,7 @@ def micros(amount: float) -> int:
 
 
 NOWHERE = Dimension()
+NO_DETAIL = Detail()
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,7 @@ class Event:
     data: dict[str, Any] = field(default_factory=dict)
     visitor: int = 0
     flags: int = int(Flag.DATED)
+    detail: Detail = NO_DETAIL
 
 
 @dataclass
@@ -77,7 +95,7 @@ class World:
 
     @property
     def kpis(self) -> KpiEngine:
-        return KpiEngine(self.engine, CATALOGUE, self.clock, 0.0)
+        return KpiEngine(self.engine, Shipped(CATALOGUE), self.clock, 0.0)
 
     async def log(self, *events: Event) -> None:
         """Append one batch, projected by nobody yet."""
@@ -93,10 +111,12 @@ class World:
                     "last_at": max(times),
                 },
             )
-            dims = {dimension_id(event.dim): event.dim for event in events if any(event.dim)}
-            for dim_id, dim in dims.items():
-                values = {"site_id": self.site.id, "dim_id": dim_id, **dim._asdict()}
-                await connection.execute(_DIMENSION, values)
+            named = {"site_id": self.site.id}
+            if dims := {event.dim for event in events if any(event.dim)}:
+                found = [named | {"dim_id": dimension_id(d)} | d._asdict() for d in dims]
+                await connection.execute(_DIMENSION, found)
+            if details := {event.detail for event in events if any(event.detail)}:
+                await connection.execute(_DETAIL, [named | _detail(one) for one in details])
             rows = [
                 {
                     "site_id": self.site.id,
@@ -104,6 +124,7 @@ class World:
                     "at": event.at,
                     "visitor": event.visitor,
                     "dim_id": dimension_id(event.dim),
+                    "detail_id": detail_id(event.detail),
                     "seq": seq,
                     "kind": int(event.kind),
                     "flags": event.flags,
@@ -130,6 +151,11 @@ class World:
     async def ask_one(self, kpi: str, **query: Any) -> dict[str, Any]:
         (answer,) = await self.ask(kpi, **query)
         return answer
+
+
+def _detail(detail: Detail) -> dict[str, Any]:
+    values = detail._asdict() | {"props": json.dumps(dict(detail.props))}
+    return values | {"detail_id": detail_id(detail)}
 
 
 # --- Events ----------------------------------------------------------------------------------

@@ -46,3 +46,5 @@ async def check_edges(
         lo, hi = sorted(ends)
         inside = [added for added in expected if lo <= added.at < hi]
         assert await edge(engine, site.id, lo, hi) == summed(inside)
+        details = await edge(engine, site.id, lo, hi, detailed=True)
+        assert details == summed(inside, detailed=True)

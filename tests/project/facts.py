@@ -10,12 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.store.contributions import FACTS, edge_contributions
+from service.store.contributions import facts as read_from
 from service.store.engine import reading
 from tests.project.recount import Sums
 
-TABLES = ("visit", "message", "lead", "conversion", "statement")
+TABLES = ("visit", "message", "lead", "conversion", "statement", "identity")
 
 _EDGES = [text(edge_contributions(fact)) for fact in FACTS]
+_DETAILED = [text(edge_contributions(fact)) for fact in read_from(detailed=True)]
 
 
 async def facts(engine: AsyncEngine, site_id: int) -> dict[str, list[tuple[Any, ...]]]:
@@ -40,15 +42,18 @@ async def rollup(engine: AsyncEngine, site_id: int, tier: str) -> Sums:
         return Counter({(at, m, currency, dim): int(v) for at, m, currency, dim, v in rows})
 
 
-async def edge(engine: AsyncEngine, site_id: int, lo: datetime, hi: datetime) -> Sums:
-    """Sums of what lies inside `[lo, hi)`, read from facts."""
+async def edge(
+    engine: AsyncEngine, site_id: int, lo: datetime, hi: datetime, *, detailed: bool = False
+) -> Sums:
+    """Sums of what lies inside `[lo, hi)`, read from facts; by details too when `detailed`."""
     sums: Sums = Counter()
     async with reading(engine) as connection:
-        for query in _EDGES:
+        for query in _DETAILED if detailed else _EDGES:
             rows = await connection.execute(query, {"site_id": site_id, "lo": lo, "hi": hi})
-            for _, measure, currency, dim, value in rows:
-                sums[None, measure, currency, dim] += value
-    return sums
+            for _, measure, currency, dim, *details, value in rows:
+                assert details[2:] in ([], [""])
+                sums[None, measure, currency, dim, *details[:2]] += value
+    return Counter({key: value for key, value in sums.items() if value})
 
 
 async def crowded(engine: AsyncEngine, site_id: int, tier: str) -> int:

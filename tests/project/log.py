@@ -26,13 +26,13 @@ _BATCH = text(
     " VALUES (:id, :site_id, gen_random_uuid(), :received_at, :events, :first_at, :last_at)"
 )
 _EVENT = text(
-    "INSERT INTO event (site_id, batch_id, occurred_at, visitor, dim_id, seq, kind, flags, data)"
-    " VALUES (:site_id, :batch_id, :occurred_at, :visitor, :dim_id, :seq, :kind, :flags,"
-    " CAST(:data AS jsonb))"
+    "INSERT INTO event (site_id, batch_id, occurred_at, visitor, dim_id, detail_id, seq, kind,"
+    " flags, data) VALUES (:site_id, :batch_id, :occurred_at, :visitor, :dim_id, :detail_id, :seq,"
+    " :kind, :flags, CAST(:data AS jsonb))"
 )
 _DIMENSION = text(
     "INSERT INTO dimension VALUES (:site_id, :dim_id, :channel, :source, :medium, :campaign,"
-    " :content, :term, :survey) ON CONFLICT DO NOTHING"
+    " :content, :term, :survey, :event) ON CONFLICT DO NOTHING"
 )
 
 
@@ -43,7 +43,10 @@ def uid(name: str) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the log, as docs/reference/log.md has it, before it has a batch."""
+    """One row of the log, as docs/reference/log.md has it, before it has a batch.
+
+    `detail` is the id of a detail: nobody looks into it here.
+    """
 
     kind: Kind
     at: datetime
@@ -51,6 +54,7 @@ class Row:
     visitor: int = 0
     flags: Flag = NO_FLAGS
     data: dict[str, Any] = field(default_factory=dict)
+    detail: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def _values(site_id: int, placed: Placed) -> dict[str, Any]:
         "occurred_at": row.at,
         "visitor": row.visitor,
         "dim_id": dimension_id(row.dim),
+        "detail_id": row.detail,
         "seq": placed.seq,
         "kind": int(row.kind),
         "flags": int(row.flags),

@@ -5,19 +5,16 @@ but its words.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
-from service.domain.dimensions import Dimension, dimension_id
+from service.domain.dimensions import dimension_id
 from service.domain.kinds import Flag, Kind
 from service.domain.measures import Measure
+from tests.project.credits import Credit, Journeys, Visit
 from tests.project.log import Placed
-
-GAP = timedelta(minutes=30)
-LOOKBACK = timedelta(days=30)
 
 EMAILS = {kind for kind in Kind if kind.name.startswith("EMAIL_")}
 STATEMENTS = {Kind.AD_SPEND, Kind.SOCIAL_POST, Kind.SEARCH_VOLUME}
@@ -32,22 +29,15 @@ SURVEYS = {
 
 
 class Added(NamedTuple):
-    """One addition to a measure, at an instant."""
+    """One addition to a stored number (a measure, or what a model moves of it), at an instant."""
 
     at: datetime
-    measure: Measure
+    measure: int
     currency: str
     dim: int
     value: int
-
-
-class Visit(NamedTuple):
-    started_at: datetime
-    dim: Dimension
-    hits: int
-
-
-Visits = dict[int, list[Visit]]
+    detail: int = 0
+    own: int = 0
 
 
 def order(placed: Placed) -> tuple[datetime, int, int]:
@@ -59,69 +49,40 @@ def arrival(placed: Placed) -> tuple[int, int]:
     return placed.batch, placed.seq
 
 
-def recount(log: Iterable[Placed]) -> list[Added]:
+def recount(log: Iterable[Placed], lookback_days: int = 30) -> list[Added]:
     """Everything that the log of one site adds to any measure."""
     everything = sorted(log, key=order)
     people = [p for p in everything if Flag.BOT not in p.row.flags]
-    visits = visits_of(people)
+    journeys = Journeys(people, lookback_days)
     return [
         *(_one(p, Measure.BOT_HITS) for p in everything if Flag.BOT in p.row.flags),
-        *_from_visits(visits),
+        *_from_visits(journeys.visits),
         *_from_messages(people),
-        *_from_leads(people, visits),
-        *_from_conversions(people, visits),
+        *_from_leads(people, journeys),
+        *_from_conversions(people, journeys),
         *_from_statements(people),
         *_from_events(people),
     ]
 
 
 def _one(placed: Placed, measure: Measure, value: int = 1, currency: str = "") -> Added:
-    return Added(placed.row.at, measure, currency, dimension_id(placed.row.dim), value)
+    row = placed.row
+    return Added(row.at, measure, currency, dimension_id(row.dim), value, row.detail, row.detail)
 
 
 def _of(people: Sequence[Placed], *kinds: Kind) -> list[Placed]:
     return [p for p in people if p.row.kind in kinds]
 
 
-# --- Visits and attribution -------------------------------------------------------------------
+# --- Visits -----------------------------------------------------------------------------------
 
 
-def visits_of(people: Sequence[Placed]) -> Visits:
-    """Each visitor's visits: page views with gaps of at most 30 minutes."""
-    views = defaultdict(list)
-    for view in _of(people, Kind.PAGE_VIEW):
-        if view.row.visitor:
-            views[view.row.visitor].append(view.row)
-    found: Visits = defaultdict(list)
-    for visitor, rows in views.items():
-        pieces = [[rows[0]]]
-        for before, row in itertools.pairwise(rows):
-            if row.at - before.at <= GAP:
-                pieces[-1].append(row)
-            else:
-                pieces.append([row])
-        found[visitor] = [Visit(piece[0].at, piece[0].dim, len(piece)) for piece in pieces]
-    return found
-
-
-def credited(own: Dimension, visitor: int, at: datetime, visits: Visits) -> Dimension:
-    """Last non-direct touch within 30 days, unless the event itself names its touch."""
-    if own.source or own.medium or own.campaign:
-        return own
-    touches = [v for v in visits.get(visitor, []) if at - LOOKBACK <= v.started_at <= at]
-    known = [v for v in touches if v.dim.channel not in ("Direct", "")]
-    for candidates in (known, touches):
-        if candidates:
-            return candidates[-1].dim
-    return own
-
-
-def _from_visits(visits: Visits) -> Iterator[Added]:
-    for visit in (v for of_visitor in visits.values() for v in of_visitor):
-        dim = dimension_id(visit.dim)
-        yield Added(visit.started_at, Measure.VISITS, "", dim, 1)
+def _from_visits(visits: Iterable[Visit]) -> Iterator[Added]:
+    for visit in visits:
+        where = (dimension_id(visit.dim), 1, visit.detail, visit.detail)
+        yield Added(visit.started_at, Measure.VISITS, "", *where)
         if visit.hits == 1:
-            yield Added(visit.started_at, Measure.BOUNCES, "", dim, 1)
+            yield Added(visit.started_at, Measure.BOUNCES, "", *where)
 
 
 # --- Messages ---------------------------------------------------------------------------------
@@ -182,7 +143,7 @@ def _from_message(rows: list) -> Iterator[Added]:
 # --- Leads ------------------------------------------------------------------------------------
 
 
-def _from_leads(people: Sequence[Placed], visits: Visits) -> Iterator[Added]:
+def _from_leads(people: Sequence[Placed], journeys: Journeys) -> Iterator[Added]:
     for lead in {p.row.data["lead"] for p in people if "lead" in p.row.data}:
         mine = [p for p in people if p.row.data.get("lead") == lead]
         reports, buys = _of(mine, Kind.LEAD), _of(mine, Kind.CONVERSION)
@@ -190,51 +151,65 @@ def _from_leads(people: Sequence[Placed], visits: Visits) -> Iterator[Added]:
             continue
         won = reports[0].row
         visitor = next((p.row.visitor for p in reports if p.row.visitor), 0)
-        dim = dimension_id(credited(won.dim, visitor, won.at, visits))
-        yield Added(won.at, Measure.LEADS, "", dim, 1)
-        yield Added(won.at, Measure.LEADS_IDENTIFIED, "", dim, 1)
+        credit = journeys.credit(won, visitor, [lead])
+        yield from _credited(credit, won.at, Measure.LEADS, 1)
+        yield from _credited(credit, won.at, Measure.LEADS_IDENTIFIED, 1)
         if buys:
-            yield Added(won.at, Measure.LEADS_CONVERTED, "", dim, 1)
-            yield Added(buys[0].row.at, Measure.CUSTOMERS_FROM_LEADS, "", dim, 1)
+            yield from _credited(credit, won.at, Measure.LEADS_CONVERTED, 1)
+            yield from _credited(credit, buys[0].row.at, Measure.CUSTOMERS_FROM_LEADS, 1)
+
+
+def _credited(
+    credit: Credit, at: datetime, measure: Measure, amount: int, currency: str = ""
+) -> Iterator[Added]:
+    """An amount where last non-direct gives it, and what the other models move of it."""
+    yield Added(at, measure, currency, *credit.place(amount))
+    for number, place in credit.moves(measure, amount):
+        yield Added(at, number, currency, *place)
 
 
 # --- Conversions and refunds ------------------------------------------------------------------
 
 
-def _from_conversions(people: Sequence[Placed], visits: Visits) -> Iterator[Added]:
-    conversions = _of(people, Kind.CONVERSION)
+def _from_conversions(people: Sequence[Placed], journeys: Journeys) -> Iterator[Added]:
     first_of_customer: dict[str, Placed] = {}
-    touch_of_order: dict[str, Dimension] = {}
-    for placed in conversions:
+    orders: dict[str, tuple[datetime, Credit]] = {}
+    for placed in _of(people, Kind.CONVERSION):
         row = placed.row
-        touch = credited(row.dim, row.visitor, row.at, visits)
+        names = [row.data[what] for what in ("customer", "lead") if what in row.data]
+        credit = journeys.credit(row, row.visitor, names)
         if "customer" in row.data:
             first_of_customer.setdefault(row.data["customer"], placed)
         if "order" in row.data:
-            touch_of_order.setdefault(row.data["order"], touch)
-        yield from _from_conversion(placed, dimension_id(touch), first_of_customer)
+            orders.setdefault(row.data["order"], (row.at, credit))
+        for measure, amount, currency in _sold(placed, first_of_customer):
+            yield from _credited(credit, row.at, measure, amount, currency)
     for placed in _of(people, Kind.REFUND):
-        row = placed.row
-        dim = dimension_id(touch_of_order.get(row.data["order"], row.dim))
-        yield Added(row.at, Measure.REFUNDS, row.data["currency"], dim, row.data["value"])
-        yield Added(row.at, Measure.REFUND_COUNT, "", dim, 1)
+        row, paid = placed.row, placed.row.data
+        ordered_at, credit = orders.get(paid["order"], (row.at, journeys.own(row)))
+        credit = credit.of(row)
+        yield from _credited(credit, row.at, Measure.REFUNDS, paid["value"], paid["currency"])
+        by_order = Measure.REFUNDS_BY_ORDER
+        yield from _credited(credit, ordered_at, by_order, paid["value"], paid["currency"])
+        yield from _credited(credit, row.at, Measure.REFUND_COUNT, 1)
 
 
-def _from_conversion(
-    placed: Placed, dim: int, first_of_customer: dict[str, Placed]
-) -> Iterator[Added]:
-    at, data = placed.row.at, placed.row.data
+def _sold(
+    placed: Placed, first_of_customer: dict[str, Placed]
+) -> Iterator[tuple[Measure, int, str]]:
+    data = placed.row.data
     quantity = data.get("quantity", 1)
-    yield Added(at, Measure.ORDERS, "", dim, quantity)
-    yield Added(at, Measure.GROSS_REVENUE, data["currency"], dim, data["value"])
+    yield Measure.ORDERS, quantity, ""
+    yield Measure.GROSS_REVENUE, data["value"], data["currency"]
+    yield Measure.UNITS, data.get("units", 0), ""
     if "cost" in data:
-        yield Added(at, Measure.COST_OF_GOODS, data["currency"], dim, data["cost"])
-        yield Added(at, Measure.ORDERS_WITH_COST, "", dim, quantity)
+        yield Measure.COST_OF_GOODS, data["cost"], data["currency"]
+        yield Measure.ORDERS_WITH_COST, quantity, ""
     if data.get("new") is not False:
         if "customer" not in data:
-            yield Added(at, Measure.NEW_CUSTOMERS, "", dim, quantity)
+            yield Measure.NEW_CUSTOMERS, quantity, ""
         elif first_of_customer[data["customer"]] is placed:
-            yield Added(at, Measure.NEW_CUSTOMERS, "", dim, 1)
+            yield Measure.NEW_CUSTOMERS, 1, ""
 
 
 # --- Statements, and events that count by themselves ------------------------------------------
@@ -258,6 +233,9 @@ def _figures(kind: Kind, data: dict) -> list[tuple[Measure, str, int]]:
             (Measure.SPEND, data["currency"], data["cost"]),
             (Measure.IMPRESSIONS, "", data.get("impressions", 0)),
             (Measure.CLICKS, "", data.get("clicks", 0)),
+            (Measure.INVALID_CLICKS, "", data.get("invalid_clicks", 0)),
+            (Measure.VIEWABLE_IMPRESSIONS, "", data.get("viewable", 0)),
+            (Measure.MEASURABLE_IMPRESSIONS, "", data.get("measurable", 0)),
         ]
     if kind is Kind.SOCIAL_POST:
         return [
@@ -277,6 +255,8 @@ def _from_events(people: Sequence[Placed]) -> Iterator[Added]:
         match placed.row.kind:
             case Kind.PAGE_VIEW:
                 yield _one(placed, Measure.PAGE_VIEWS)
+            case Kind.EMAIL_OPENED:
+                yield _one(placed, Measure.EMAIL_OPENS)
             case Kind.LEAD if "lead" not in data:
                 yield _one(placed, Measure.LEADS, data["quantity"])
             case Kind.CONVERSION if "order" not in data and "lead" not in data:
@@ -305,12 +285,22 @@ def _from_answer(placed: Placed) -> Iterator[Added]:
 
 # --- Sums -------------------------------------------------------------------------------------
 
-Sums = Counter[tuple[object, int, str, int]]
+Sums = Counter[tuple[object, ...]]
 
 
-def summed(added: Iterable[Added], place: object = None) -> Sums:
-    """Sums by (place, measure, currency, dimension); `place` maps an instant, default to None."""
+def summed(
+    added: Iterable[Added],
+    place: Callable[[datetime], object] | None = None,
+    *,
+    detailed: bool = False,
+) -> Sums:
+    """Sums by (place, number, currency, dimension), and detail and own detail when `detailed`.
+
+    `place` maps an instant; by default everything is in one place, None.
+    """
     sums: Sums = Counter()
-    for at, measure, currency, dim, value in added:
-        sums[place(at) if callable(place) else None, int(measure), currency, dim] += value
+    for one in added:
+        details = (one.detail, one.own) if detailed else ()
+        where = None if place is None else place(one.at)
+        sums[where, int(one.measure), one.currency, one.dim, *details] += one.value
     return Counter({key: value for key, value in sums.items() if value})

@@ -39,6 +39,16 @@ DIMENSIONS = (
 CURRENCIES = st.sampled_from(("DKK", "EUR"))
 AMOUNTS = st.integers(0, 3).map(lambda units: units * 99_950_001)
 COUNTS = st.integers(0, 3)
+LINES = st.lists(
+    st.tuples(
+        st.sampled_from(("tea", "cup", "")),
+        st.none() | COUNTS,
+        st.none() | AMOUNTS | AMOUNTS.map(lambda amount: -amount),
+    ),
+    max_size=3,
+)
+AD_COUNTS = ("impressions", "clicks", "invalid_clicks", "viewable", "measurable")
+DETAILS = st.sampled_from((0, 0, 11, 12))
 
 _MINUTES = st.integers(-6, 18).map(lambda tens: timedelta(minutes=10 * tens))
 _MICROSECONDS = st.integers(-(10**10), 10**10).map(lambda us: timedelta(microseconds=us))
@@ -81,7 +91,7 @@ def _lead(draw: Draw) -> dict[str, Any]:
 
 def _conversion(draw: Draw) -> dict[str, Any]:
     paid = {"value": draw(AMOUNTS), "currency": draw(CURRENCIES)}
-    extra = _maybe(draw, cost=AMOUNTS, new=st.booleans())
+    extra = _maybe(draw, cost=AMOUNTS, new=st.booleans(), units=COUNTS, lines=LINES)
     people = _people(draw)
     if draw(st.integers(0, 4)) == 0:
         return {**paid, **extra, **people, "quantity": draw(COUNTS)}
@@ -99,7 +109,7 @@ def _answer(draw: Draw) -> dict[str, Any]:
 
 def _ad_spend(draw: Draw) -> dict[str, Any]:
     said = {"key": _named(draw, "ad"), "cost": draw(AMOUNTS), "currency": draw(CURRENCIES)}
-    return {**said, **_maybe(draw, impressions=COUNTS, clicks=COUNTS)}
+    return {**said, **_maybe(draw, **dict.fromkeys(AD_COUNTS, COUNTS))}
 
 
 def _social_post(draw: Draw) -> dict[str, Any]:
@@ -133,7 +143,12 @@ DATA: dict[Kind, Callable[[Draw], dict[str, Any]]] = {
 _OFTEN = (Kind.PAGE_VIEW, Kind.PAGE_VIEW, Kind.PAGE_VIEW, Kind.CONVERSION, Kind.LEAD, Kind.REFUND)
 KINDS = st.sampled_from((*_OFTEN, *_OFTEN, *DATA))
 
-_VERDICTS = (Flag(0), Flag(0), Flag.DATED, Flag.DATED | Flag.CONSENT, Flag.MACHINE, Flag.BOT)
+_LOOKBACKS = st.sampled_from((None, None, None, 1, 30, 60))
+
+_VERDICTS = (
+    *(Flag(0), Flag(0), Flag.DATED, Flag.DATED | Flag.CONSENT, Flag.CONSENT),
+    *(Flag.MACHINE, Flag.BOT),
+)
 
 
 @st.composite
@@ -141,20 +156,27 @@ def rows(draw: Draw, around: datetime) -> Row:
     """A row of any kind, near `around`."""
     kind = draw(KINDS)
     flags = draw(st.sampled_from(_VERDICTS))
-    visitor = draw(st.integers(0, 2))
+    visitor = draw(st.integers(0, 3))
     if visitor == 0 and draw(st.booleans()):
         flags |= Flag.OPTED_OUT
     at = around + draw(OFFSETS)
-    return Row(kind, at, draw(st.sampled_from(DIMENSIONS)), visitor, flags, DATA[kind](draw))
+    dim = draw(st.sampled_from(DIMENSIONS))
+    return Row(kind, at, dim, visitor, flags, DATA[kind](draw), draw(DETAILS))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one of the sites; `limit`: project that much after it, None: not yet."""
+    """Rows of one of the sites.
+
+    After it: the site's new lookback in days, if it gets one; `limit` events to project, None: not
+    yet; and facts a slice to credit again if the lookback has changed, None: not yet.
+    """
 
     site: int
     rows: list[Row]
+    lookback: int | None
     limit: int | None
+    slice_rows: int | None
 
 
 @dataclass(frozen=True)
@@ -164,6 +186,7 @@ class Stream:
     zones: tuple[str, ...]
     batches: list[Batch]
     commits: list[int]
+    slice_rows: int
     rebuild_events: int
 
 
@@ -176,6 +199,10 @@ def streams(draw: Draw) -> Stream:
         site = draw(st.integers(0, len(zones) - 1))
         around = CHANGES[zones[site]]
         content = draw(st.lists(rows(around), min_size=1, max_size=8))
-        batches.append(Batch(site, content, draw(st.none() | st.integers(1, 12))))
+        limit, slice_rows = (
+            draw(st.none() | st.integers(1, 12)),
+            draw(st.none() | st.integers(1, 4)),
+        )
+        batches.append(Batch(site, content, draw(_LOOKBACKS), limit, slice_rows))
     commits = draw(st.permutations(range(len(batches))))
-    return Stream(zones, batches, commits, draw(st.integers(1, 40)))
+    return Stream(zones, batches, commits, draw(st.integers(1, 9)), draw(st.integers(1, 40)))

@@ -13,13 +13,16 @@ from datetime import UTC, datetime
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.domain.access import Site
 from service.kit.clock import SystemClock
 from service.project.compact import compact
 from service.project.rebuild import rebuild
+from service.project.recredit import changed, recredit
 from service.project.runner import Runner
+from service.store.engine import reading
 from tests.project.agreement import check_edges, check_rollups
 from tests.project.facts import crowded, facts
 from tests.project.log import Placed, append, next_batch_ids
@@ -36,7 +39,21 @@ WINDOWS = st.lists(
 )
 """Windows: from and to as the time of a contribution (by number), some microseconds off it."""
 
+_LOOK_BACK = text("UPDATE site SET lookback_days = :days WHERE id = :site_id")
+
 NewSite = Callable[..., Awaitable[Site]]
+
+
+async def look_back(engine: AsyncEngine, site: Site, days: int) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(_LOOK_BACK, {"site_id": site.id, "days": days})
+
+
+async def credit_anew(engine: AsyncEngine, slice_rows: int) -> None:
+    async with reading(engine) as connection:
+        sites = await changed(connection)
+    for site_id in sites:
+        await recredit(engine, site_id, slice_rows)
 
 
 async def play(engine: AsyncEngine, sites: list[Site], stream: Stream) -> dict[int, list[Placed]]:
@@ -48,11 +65,26 @@ async def play(engine: AsyncEngine, sites: list[Site], stream: Stream) -> dict[i
         batch = stream.batches[number]
         site_id = sites[batch.site].id
         log[site_id] += await append(engine, site_id, batch.rows, ids[number])
+        if batch.lookback is not None:
+            await look_back(engine, sites[batch.site], batch.lookback)
         if batch.limit is not None:
             await runner.run_once(batch.limit)
+        if batch.slice_rows is not None:
+            await credit_anew(engine, batch.slice_rows)
     while await runner.run_once():
         pass
+    await credit_anew(engine, stream.slice_rows)
     return log
+
+
+def lookbacks(stream: Stream) -> list[int]:
+    """The lookback that each site has in the end."""
+    found = [30 for _ in stream.zones]
+    for number in stream.commits:
+        batch = stream.batches[number]
+        if batch.lookback is not None:
+            found[batch.site] = batch.lookback
+    return found
 
 
 @settings(
@@ -72,8 +104,8 @@ async def test_rollups_are_a_recount_and_a_rebuild(
 ) -> None:
     sites = [await new_site(zone) for zone in stream.zones]
     logs = await play(engine, sites, stream)
-    for site in sites:
-        expected = recount(logs[site.id])
+    for site, lookback in zip(sites, lookbacks(stream), strict=True):
+        expected = recount(logs[site.id], lookback)
         await check_rollups(engine, site, expected)
         if expected:
             await check_edges(engine, site, expected, windows)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.domain.access import Site
 from service.domain.dimensions import Dimension, dimension_id
 from service.domain.kinds import Flag, Kind
-from service.domain.measures import Measure
+from service.domain.models import unmoved
 from service.kit.clock import SystemClock
 from service.project.runner import Runner
 from tests.project.facts import rollup
@@ -263,13 +263,19 @@ CASES = [
 ]
 
 
+def _label(number: int) -> str:
+    """`orders`, or `linear:orders` for what that model moves."""
+    measure, model = unmoved(number)
+    return f"{model.label}:{measure.label}" if model else measure.label
+
+
 async def booked(engine: AsyncEngine, site: Site) -> dict[str, Counter[int]]:
     """`label@dimension` to sums by quarter hour, in minutes after noon."""
     found: dict[str, Counter[int]] = defaultdict(Counter)
     sums = await rollup(engine, site.id, "rollup_quarter")
     for (bucket, measure, _, dim), value in sums.items():
         minute = (bucket - NOON) // timedelta(minutes=1)
-        found[f"{Measure(measure).label}@{NAMES[dim]}"][minute] += value
+        found[f"{_label(measure)}@{NAMES[dim]}"][minute] += value
     return found
 
 

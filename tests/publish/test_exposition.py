@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import UnauthorizedError
-from service.kpi.catalogue import load_catalogue
+from service.kpi.catalogue import Catalogue, load_catalogue
 from service.kpi.snapshot import Sample, Snapshot
 from service.publish.exposition import render
 from service.publish.metrics import KpiExposition, MetricsDoor, accepts_openmetrics
@@ -131,8 +131,12 @@ class Stored:
         return self.snapshots
 
 
+async def catalogue() -> Catalogue:
+    return CATALOGUE
+
+
 def door(stored: Stored, token: str | None = None) -> MetricsDoor:
-    return MetricsDoor(KpiExposition(stored.stamp, stored.read, CATALOGUE), token)
+    return MetricsDoor(KpiExposition(stored.stamp, stored.read, catalogue), token)
 
 
 async def scrape(of: MetricsDoor, **headers: str) -> Response:

@@ -1,0 +1,14 @@
+SELECT s.bucket, s.measure, s.currency, coalesce(d.channel, '') AS label, coalesce(d.campaign, '') AS label1, sum(s.value) AS sum_0
+FROM (
+SELECT t.bucket, t.measure, t.currency, t.dim_id, sum(t.value) AS value
+FROM (
+SELECT 1 AS bucket, r.measure, r.currency, r.value, r.dim_id
+FROM rollup_day AS r
+WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
+  AND r.bucket >= :days_from AND r.bucket < :days_to
+) AS t
+GROUP BY t.bucket, t.measure, t.currency, t.dim_id
+) AS s
+LEFT JOIN dimension AS d ON d.site_id = :site_id AND d.dim_id = s.dim_id
+WHERE starts_with(coalesce(d.campaign, ''), CAST(:prefix_campaign_0 AS text)) AND NOT (coalesce(d.campaign, '') IN (CAST(:not_campaign_0 AS text)))
+GROUP BY 1, 2, 3, 4, 5

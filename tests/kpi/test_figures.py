@@ -1,0 +1,186 @@
+"""Formulas over cells: every kind of KPI by hand-made numbers, and why there is no value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.measures import Measure
+from service.domain.money import MICROS
+from service.kpi.catalogue import load_catalogue
+from service.kpi.cells import Cell
+from service.kpi.compute import Figure, figure, is_absent
+from service.kpi.formula import (
+    BOOKED_AT_ORIGIN,
+    QUANTITY_BY_LABEL,
+    Factor,
+    Formula,
+    Quantity,
+    Term,
+    is_money,
+)
+
+CATALOGUE = load_catalogue()
+Number = int | Fraction
+
+
+def cell(event: str = "", /, **amounts: Number) -> Cell:
+    """Amounts by the labels of quantities, money in currency units; custom events of a name."""
+    found = Cell()
+    for name, amount in amounts.items():
+        quantity = QUANTITY_BY_LABEL[name]
+        where = (("event", event),) if event and name == "custom_events" else ()
+        found.add((quantity, where), amount * (MICROS if is_money(quantity) else 1))
+    return found
+
+
+def asked(kpi_id: str, found: Cell, unknown: Iterable[Quantity] = ()) -> Figure:
+    """The figure of a KPI's default view."""
+    kpi = CATALOGUE.get(kpi_id)
+    return figure(kpi.views[kpi.default_view], found, frozenset(unknown))
+
+
+SOLD = {"gross_revenue": 1000, "refunds": 200, "orders": 8, "orders_with_cost": 8}
+CUSTOMERS = {"distinct_customers": 4, "orders_of_customers": 8}
+
+VALUES: tuple[tuple[str, Cell, Number], ...] = (
+    ("units", cell(units=16), 16),
+    ("custom_events", cell(custom_events=3), 3),
+    ("custom_value", cell(custom_value=Fraction(1, 4)), Fraction(1, 4)),
+    ("aov", cell(**SOLD), 100),
+    ("gross_margin", cell(**SOLD, cost_of_goods=600), Fraction(1, 4)),
+    ("gross_margin", cell(**SOLD, cost_of_goods=1000), Fraction(-1, 4)),
+    ("breakeven_roas", cell(**SOLD, cost_of_goods=600), 4),
+    ("breakeven_roas", cell(**SOLD, cost_of_goods=0), 1),
+    ("poas", cell(**SOLD, cost_of_goods=600, spend=400), Fraction(1, 2)),
+    ("returning_customer_rate", cell(returning_customers=1, **CUSTOMERS), Fraction(1, 4)),
+    ("customer_retention", cell(retained_customers=1, first_time_customers=3), Fraction(1, 3)),
+    ("orders_per_customer", cell(**CUSTOMERS), 2),
+    ("clv_simple", cell(**SOLD, **CUSTOMERS), 200),
+    ("cart_conversion", cell("cart", orders=3, custom_events=4), Fraction(3, 4)),
+    ("cart_conversion", cell("cart", orders=5, custom_events=4), Fraction(5, 4)),
+    ("cart_abandonment", cell("cart", orders=3, custom_events=4), Fraction(1, 4)),
+    ("cart_abandonment", cell("cart", orders=5, custom_events=4), Fraction(-1, 4)),
+    ("conversion_rate_clicks", cell(orders=3, clicks=2), Fraction(3, 2)),
+    ("invalid_click_rate", cell(invalid_clicks=1, clicks=3), Fraction(1, 4)),
+    ("invalid_click_rate", cell(invalid_clicks=1), 1),
+    ("viewability", cell(viewable_impressions=1, measurable_impressions=2), Fraction(1, 2)),
+    ("email_opens_total_rate", cell(email_opens=9, emails_delivered_period=2), Fraction(9, 2)),
+    # Models split counts: a third of an order.
+    ("cost_per_order", cell(spend=10, orders=Fraction(1, 3)), 30),
+    ("clv_simple", cell(gross_revenue=10, orders=Fraction(1, 3), **CUSTOMERS), 60),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kpi", "found", "value"), VALUES)
+def test_values(kpi: str, found: Cell, value: Number) -> None:
+    computed = asked(kpi, found)
+    assert (computed.value, computed.reason) == (value, None)
+
+
+NULLS: tuple[tuple[str, Cell, str], ...] = (
+    ("breakeven_roas", cell(**SOLD, cost_of_goods=800), "zero_denominator"),
+    ("breakeven_roas", cell(**SOLD, cost_of_goods=801), "negative_denominator"),
+    ("breakeven_roas", cell(**{**SOLD, "orders_with_cost": 7}), "missing_cost_of_goods"),
+    ("gross_margin", cell(gross_revenue=1, refunds=2), "negative_denominator"),
+    ("gross_margin", cell(gross_revenue=2, refunds=2), "zero_denominator"),
+    ("gross_margin", cell(orders=1), "missing_cost_of_goods"),
+    ("orders_per_customer", cell(orders_of_customers=0), "zero_denominator"),
+    ("clv_simple", cell(**SOLD), "zero_denominator"),
+    ("clv_simple", cell(**CUSTOMERS), "zero_denominator"),
+    ("cart_conversion", cell(orders=3), "zero_denominator"),
+    ("cart_abandonment", cell("checkout", orders=3, custom_events=4), "zero_denominator"),
+    ("invalid_click_rate", cell(), "zero_denominator"),
+    ("viewability", cell(impressions=5), "zero_denominator"),
+    ("customer_retention", cell(distinct_customers=5), "zero_denominator"),
+    ("email_opens_total_rate", cell(email_opens=1), "zero_denominator"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kpi", "found", "reason"), NULLS)
+def test_why_there_is_no_value(kpi: str, found: Cell, reason: str) -> None:
+    computed = asked(kpi, found)
+    assert (computed.value, computed.reason) == (None, reason)
+
+
+def test_a_negative_denominator_stays_visible() -> None:
+    computed = asked("breakeven_roas", cell(**SOLD, cost_of_goods=900))
+    assert (computed.numerator, computed.denominator) == (800, -100)
+
+
+def test_what_is_derived_has_no_sides_and_the_reason_of_its_part() -> None:
+    assert asked("clv_simple", cell(**SOLD, **CUSTOMERS)) == Figure(Fraction(200), None, None, None)
+    unknown = asked("clv_simple", cell(**SOLD, **CUSTOMERS), [Measure.ORDERS])
+    assert unknown == Figure(None, "no_data", None, None)
+
+
+@pytest.mark.parametrize(
+    ("margin", "value", "reason"),
+    [(Fraction(1, 4), 8, None), (0, None, "zero_denominator"), (-1, None, "negative_denominator")],
+)
+def test_a_factor_may_be_divided_by(margin: Number, value: int | None, reason: str | None) -> None:
+    part = Formula((Term(Measure.ORDERS, Fraction(1)),))
+    formula = Formula(factors=(Factor("margin", -1, part),), weight=Fraction(2))
+    found = figure(formula, cell(orders=margin), ())
+    assert (found.value, found.reason) == (value, reason)
+
+
+def test_what_is_derived_reads_all_that_its_parts_read() -> None:
+    clv, aov, per_customer = (
+        CATALOGUE.get(name).views[""] for name in ("clv_simple", "aov", "orders_per_customer")
+    )
+    assert clv.keys == aov.keys | per_customer.keys
+    assert clv.has_money
+    assert not is_absent(clv, cell(orders=1))
+    assert is_absent(clv, cell(visits=1))
+
+
+@given(
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=20),
+    st.integers(0, 10**6),
+    st.integers(1, 20),
+)
+def test_customer_value_is_revenue_per_customer_where_all_have_an_id(
+    values: list[int], refunds: int, customers: int
+) -> None:
+    found = cell(
+        gross_revenue=sum(values),
+        refunds=refunds,
+        orders=len(values),
+        orders_of_customers=len(values),
+        distinct_customers=customers,
+    )
+    assert asked("clv_simple", found).value == Fraction(sum(values) - refunds, customers)
+
+
+@given(st.integers(0, 1000), st.integers(1, 1000))
+def test_abandonment_and_conversion_are_the_whole(orders: int, carts: int) -> None:
+    found = cell("cart", orders=orders, custom_events=carts)
+    parts = [asked(kpi, found).value for kpi in ("cart_abandonment", "cart_conversion")]
+    assert sum(part for part in parts if part is not None) == 1
+
+
+@pytest.mark.parametrize("kpi", list(CATALOGUE), ids=lambda kpi: kpi.id)
+def test_nothing_found_is_never_a_quotient(kpi: object) -> None:
+    """No KPI makes a value out of a denominator of nothing; sums are 0."""
+    found = next(one for one in CATALOGUE if one is kpi)
+    for formula in found.views.values():
+        computed = figure(formula, Cell(), ())
+        divided = bool(formula.denominator or formula.factors)
+        assert computed.value == (None if divided else 0)
+        assert computed.reason == ("zero_denominator" if divided else None)
+
+
+def test_the_outcomes_of_cohorts_are_used_in_the_view_of_that_name() -> None:
+    used = {
+        term.quantity
+        for kpi in CATALOGUE
+        for view, formula in kpi.views.items()
+        if view == "cohort"
+        for term in formula.numerator
+    }
+    assert used == BOOKED_AT_ORIGIN - {Measure.EMAILS_DELIVERED}
