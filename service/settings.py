@@ -116,6 +116,12 @@ class Settings(BaseSettings):
         description="Proxies whose X-Forwarded-For is believed: IPs and CIDRs, comma-separated.",
         json_schema_extra=_must_be("IP addresses or CIDR ranges such as 10.0.0.0/8,::1"),
     )
+    country_header: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="Header in which a trusted proxy says the visitor's country; unset: none.",
+        json_schema_extra=_must_be("the name of a header such as CF-IPCountry"),
+    )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "warning",
         description="Lowest level that is logged.",

@@ -85,9 +85,9 @@ class Service:
         assert answer.status == 200, answer.body
         return answer.json
 
-    def site_key(self, slug: str, timezone: str, currency: str) -> str:
+    def site_key(self, slug: str, timezone: str, currency: str, **rules: object) -> str:
         """Makes a site of its own and a key with all scopes for it."""
-        site = {"slug": slug, "name": slug, "timezone": timezone, "currency": currency}
+        site = {"slug": slug, "name": slug, "timezone": timezone, "currency": currency, **rules}
         made = self.post("/v1/sites", site)
         assert made.status in {200, 201}, made.body
         key = {"site": slug, "name": "test", "scopes": ["ingest", "read", "admin"]}
@@ -95,9 +95,10 @@ class Service:
         assert answer.status in {200, 201}, answer.body
         return str(answer.json["key"])
 
-    def of_site(self, slug: str, timezone: str, currency: str) -> Service:
+    def of_site(self, slug: str, timezone: str, currency: str, **rules: object) -> Service:
         """The same service with the key of a new site, and a connection of its own."""
-        other = Service(self.port, self.site_key(slug, timezone, currency))
+        self._hang_up()  # as the service may have done: it keeps no idle connection
+        other = Service(self.port, self.site_key(slug, timezone, currency, **rules))
         self._others.append(other)
         return other
 
@@ -105,10 +106,14 @@ class Service:
         """Gives the connections back, and what was printed."""
         for other in self._others:
             other.close()
-        if self._connection is not None:
-            self._connection.close()
+        self._hang_up()
         if self.process is not None and self.process.stdout is not None:
             self.process.stdout.close()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -29,6 +29,7 @@ def test_nothing_needs_to_be_set() -> None:
         "default_timezone": "Europe/Copenhagen",
         "default_currency": "DKK",
         "trusted_proxies": (),
+        "country_header": None,
         "log_level": "warning",
         "metrics_windows": (
             "today", "yesterday", "last_7_days", "last_30_days", "this_month", "last_month",
@@ -39,6 +40,7 @@ def test_nothing_needs_to_be_set() -> None:
         "public_url": None,
         "worker": True,
         "cors_origins": ("*",),
+        "kpi_dir": None,
     }  # fmt: skip
 
 
@@ -52,6 +54,7 @@ def test_nothing_needs_to_be_set() -> None:
         ("default_currency", "EUR", "EUR"),
         ("trusted_proxies", "10.0.0.7/8, ::1",
          (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1"))),
+        ("country_header", "CF-IPCountry", "CF-IPCountry"),
         ("log_level", "INFO", "info"),
         ("log_format", "Console", "console"),
         ("metrics_windows", "today, last_year,today", ("today", "last_year")),
@@ -83,6 +86,7 @@ def test_a_variable_is_read(
         ("default_timezone", "Europe", "an IANA time zone"),
         ("default_currency", "kr", "three capital letters"),
         ("trusted_proxies", "10.0.0.0/8,proxy", "CIDR ranges"),
+        ("country_header", "CF IPCountry", "CF-IPCountry"),
         ("log_level", "loud", "one of debug, info, warning, error, critical"),
         ("log_format", "xml", "json or console"),
         ("metrics_windows", "today,tomorrow", "last_7_days"),

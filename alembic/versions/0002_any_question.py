@@ -42,6 +42,7 @@ CREATE TABLE detail (
 );
 ALTER TABLE visit
     ADD COLUMN detail_id bigint NOT NULL DEFAULT 0,
+    ADD COLUMN campaign_key bigint NOT NULL DEFAULT 0,
     ADD COLUMN campaign_previous_at timestamptz;
 CREATE TABLE identity (
     site_id bigint NOT NULL,
@@ -84,7 +85,7 @@ COLUMNS = {
         "touch_dims", "touch_details", "touch_weights",
     ),
     "lead": ("own_detail", "detail_id", "touch_dims", "touch_details", "touch_weights"),
-    "visit": ("detail_id", "campaign_previous_at"),
+    "visit": ("detail_id", "campaign_key", "campaign_previous_at"),
     "dimension": ("event",),
     "event": ("detail_id",),
     "site": ("fiscal_month", "lookback_days", "credited_days", "late_hours", "rules"),

@@ -19,6 +19,8 @@ INDEXES = {
     "lead_won_at": "lead (site_id, won_at)",
     "lead_converted_at": "lead (site_id, converted_at)",
     "conversion_lead": "conversion (site_id, lead) WHERE lead IS NOT NULL",
+    "conversion_of_customer": "conversion (site_id, occurred_at)"
+    " INCLUDE (customer, quantity, is_new, dim_id) WHERE customer IS NOT NULL AND NOT refund",
     "conversion_order_at": "conversion (site_id, order_at) WHERE refund",
 }
 

@@ -83,6 +83,7 @@ class Parts:
             public_url=self.settings.public_url,
             cors_origins=self.settings.cors_origins,
             trusted_proxies=self.settings.trusted_proxies,
+            country_header=self.settings.country_header,
         )
 
     def _token_secret(self, slug: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,6 +45,62 @@ def site_create(
         typer.echo(f"site {made.slug}: {made.timezone}, {made.currency}")
 
     asyncio.run(run())
+
+
+@site.command("set")
+def site_set(  # noqa: PLR0917 -- the library hands options in by name
+    slug: Annotated[str, typer.Argument(help="The site.")],
+    name: Annotated[str | None, typer.Option(help="Name for people.")] = None,
+    fiscal_month: Annotated[
+        int | None, typer.Option(help="Month in which its year begins.")
+    ] = None,
+    lookback_days: Annotated[
+        int | None, typer.Option(help="A touch is credited for so many days, at most 90.")
+    ] = None,
+    late_hours: Annotated[
+        int | None, typer.Option(help="Figures are provisional for so long after the window.")
+    ] = None,
+    dimension: Annotated[
+        list[str] | None, typer.Option(help="A prop to break down by; may be repeated.")
+    ] = None,
+    own_host: Annotated[
+        list[str] | None, typer.Option(help="A host that is no source; may be repeated.")
+    ] = None,
+) -> None:
+    """Change what a site decides for itself; repeated options replace the whole list.
+
+    Channel rules are changed with PATCH /v1/sites/{slug}.
+    """
+    given = {
+        "name": name,
+        "fiscal_month": fiscal_month,
+        "lookback_days": lookback_days,
+        "late_hours": late_hours,
+        "dimensions": dimension or None,
+        "own_hosts": own_host or None,
+    }
+    asyncio.run(_change(slug, given))
+
+
+async def _change(slug: str, given: dict[str, Any]) -> None:
+    from service.admin.sites import SiteChange
+    from service.cli.database import ready_engine
+    from service.kit.payload import checked
+    from service.store.access import change_site, site_of_row
+
+    changes = checked(SiteChange, given).changes()
+    async with ready_engine(load_settings()) as engine:
+        row = await change_site(engine, slug, changes)
+    if row is None:
+        raise StartupError(f"There is no site '{slug}'; see `kompas site list`.")
+    rules = site_of_row(row).rules
+    typer.echo(
+        f"site {slug}: year from month {rules.fiscal_month}, lookback {rules.lookback_days} days,"
+        f" provisional for {rules.late_hours} hours"
+    )
+    for what, names in (("dimensions", rules.props), ("own hosts", rules.own_hosts)):
+        if names:
+            typer.echo(f"{what}: {', '.join(names)}")
 
 
 @site.command("list")

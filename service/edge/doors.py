@@ -136,7 +136,7 @@ class EventDoor:
         if principal.allows(access.Scope.INGEST):
             # A server speaks for its visitors: its own address and user agent are not theirs.
             return RequestFacts(site, self._door.path, self._door.kind, repaired=repaired)
-        sender = sender_of(scope, headers, self._options.trusted_proxies)
+        sender = sender_of(scope, headers, self._options)
         facts = facts_of(sender, site, self._door.path, self._door.kind, repaired)
         return replace(facts, public=True)
 

@@ -63,7 +63,7 @@ class PixelDoor:
     def __init__(self, intake: Intake, authenticator: Authenticator, options: EdgeOptions) -> None:
         self._intake = intake
         self._access = authenticator
-        self._proxies = options.trusted_proxies
+        self._options = options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Record a page view and answer the image: 200 only when it is durable.
@@ -88,7 +88,7 @@ class PixelDoor:
         site = principal.site
         if "site" in event:
             site = await access.site_of(self._access, principal, event.pop("site"))
-        sender = sender_of(scope, headers, self._proxies)
+        sender = sender_of(scope, headers, self._options)
         _complete(event, headers)
         facts = facts_of(sender, site, PATH, Kind.PAGE_VIEW)
         receipt = await self._intake.take((event,), facts)

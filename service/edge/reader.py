@@ -54,7 +54,7 @@ class Reader:
         site = await self._access.site(claims.site)
         if site is None:
             raise NotFoundError("The site of this address is gone.", code="unknown_site")
-        sender = sender_of(scope, dict(scope["headers"]), self._options.trusted_proxies)
+        sender = sender_of(scope, dict(scope["headers"]), self._options)
         facts = facts_of(sender, site, self.door, self.kind)
         receipt = await self._intake.take((dict(claims.fields),), facts)
         if receipt.refusals:

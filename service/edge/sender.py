@@ -12,7 +12,7 @@ from starlette.types import Scope
 from service.domain.access import Site
 from service.domain.kinds import Kind
 from service.edge.headers import RequestHeaders
-from service.edge.options import Network
+from service.edge.options import EdgeOptions, Network
 from service.ingest.intake import RequestFacts
 
 _PURPOSES = frozenset((b"sec-purpose", b"purpose", b"x-moz"))
@@ -25,13 +25,15 @@ Fields = Iterable[tuple[bytes, bytes]]
 class Sender:
     """A visitor's browser or a reader's mail program.
 
-    `opted_out` by DNT or Sec-GPC; `prefetch` says that it fetched ahead, for nobody yet.
+    `opted_out` by DNT or Sec-GPC; `prefetch` says that it fetched ahead, for nobody yet;
+    `country` as `country_of`.
     """
 
     user_agent: str = field(repr=False)
     address: str = field(repr=False)
     opted_out: bool
     prefetch: bool
+    country: str = ""
 
 
 class _Hop(NamedTuple):
@@ -39,13 +41,14 @@ class _Hop(NamedTuple):
     trusted: bool
 
 
-def sender_of(scope: Scope, headers: RequestHeaders, proxies: Sequence[Network]) -> Sender:
+def sender_of(scope: Scope, headers: RequestHeaders, options: EdgeOptions) -> Sender:
     """The sender of a request with these headers."""
     return Sender(
         user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
-        address=address_of(scope, proxies),
+        address=address_of(scope, options.trusted_proxies),
         opted_out=headers.get(b"dnt") == b"1" or headers.get(b"sec-gpc") == b"1",
         prefetch=_fetched_ahead(headers),
+        country=country_of(scope, headers, options),
     )
 
 
@@ -70,7 +73,20 @@ def facts_of(
         prefetch=sender.prefetch,
         browser=True,
         repaired=repaired,
+        country=sender.country,
     )
+
+
+def country_of(scope: Scope, headers: RequestHeaders, options: EdgeOptions) -> str:
+    """The visitor's ISO 3166 code in capitals, as a trusted proxy says; '' when nobody knows.
+
+    Proxies say `XX` for what they cannot tell, and `T1` for Tor.
+    """
+    if options.country_header is None or not from_proxy(scope, options.trusted_proxies):
+        return ""
+    said = headers.get(options.country_header.lower().encode(), b"").decode("latin-1").strip()
+    is_code = len(said) == 2 and said.isascii() and said.isalpha()
+    return said.upper() if is_code and said.upper() != "XX" else ""
 
 
 def address_of(scope: Scope, proxies: Sequence[Network]) -> str:

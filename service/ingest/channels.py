@@ -102,9 +102,7 @@ def _is_met(rule: ChannelRule, touch: Touch) -> bool:
     return all(map(_fits, rule[1:], touch[:3]))
 
 
-def channel_of(
-    source: str, medium: str, campaign: str, own: tuple[ChannelRule, ...] = ()
-) -> str:
+def channel_of(source: str, medium: str, campaign: str, own: tuple[ChannelRule, ...] = ()) -> str:
     """The channel of a tagged touch: by the first of the site's `own` rules that is met, else by
     `RULES`."""
     source, medium = source.lower(), medium.lower()

@@ -46,9 +46,10 @@ _UUID = re.compile(f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}
 
 
 def normalise(objects: Sequence[Any], context: Context) -> Submission:
-    """The rows, dimensions, details and refusals of one request; each position ends as rows or a refusal.
+    """The rows of one request, what they refer to, and refusals.
 
-    `objects` are decoded events; a JsonError stands for one that could not be decoded.
+    Each position ends as rows or as a refusal. `objects` are decoded events; a JsonError
+    stands for one that could not be decoded.
     """
     submission = Submission(context.site.id, context.door)
     for position, value in enumerate(objects):

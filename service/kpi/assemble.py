@@ -20,14 +20,14 @@ from service.kpi.answer import (
     published_term,
 )
 from service.kpi.cells import Cell, CellKey, sum_of
-from service.kpi.compute import Figure, figure, is_absent, missing_rates
+from service.kpi.compute import Figure, Reason, figure, is_absent, missing_rates
 from service.kpi.definition import Kpi
 from service.kpi.find import Found, Whole
 from service.kpi.formula import Distinct, Formula, Quantity
-from service.kpi.freshness import cohort, provisional
+from service.kpi.freshness import Cohort, cohort, provisional
 from service.kpi.intervals import Interval
 from service.kpi.noise import Sample, beyond_noise
-from service.kpi.plan import Asked, Plan
+from service.kpi.plan import Asked, Period, Plan
 from service.kpi.uncertainty import flags, interval
 
 _NOTHING = Fraction(0)
@@ -40,10 +40,11 @@ Unknown = Collection[Quantity]
 def assembled(asked: Plan, one: Asked, found: Found, unknown: Unknown, as_of: datetime) -> Answer:
     """The answer for one KPI of the plan."""
     formula, total = one.formula, found.now.total
-    sample = _sample(formula, found.now, unknown)
+    sample = _sample(found.period, formula, found.now, unknown)
     computed = sample.figure
     breakdown, rest = _breakdown(asked, one, found, unknown)
     window = found.period.window
+    grown = cohort(window, as_of, asked.horizon) if one.view == "cohort" else None
     return Answer(
         kpi=one.kpi,
         formula=formula,
@@ -60,20 +61,20 @@ def assembled(asked: Plan, one: Asked, found: Found, unknown: Unknown, as_of: da
             for kpi in one.also
         },
         terms=_terms(formula, total, unknown),
-        comparison=_comparison(one, found, sample, unknown),
+        comparison=_comparison(one, found, sample, unknown, grown),
         series=_series(one, found, unknown),
         by=asked.by,
         breakdown=breakdown,
         rest=rest,
         provisional=provisional(window.end, as_of, asked.site.rules.late_hours),
-        cohort=cohort(window, as_of, asked.horizon) if one.view == "cohort" else None,
+        cohort=grown,
         as_of=as_of,
     )
 
 
-def _sample(formula: Formula, whole: Whole, unknown: Unknown) -> Sample:
+def _sample(period: Period, formula: Formula, whole: Whole, unknown: Unknown) -> Sample:
     days = None
-    if whole.days is not None:
+    if whole.days is not None and period.needs_days(formula):
         days = [figure(formula, cell, unknown) for cell in whole.days]
     return Sample(figure(formula, whole.total, unknown), whole.total, days)
 
@@ -83,11 +84,16 @@ def _terms(formula: Formula, total: Cell, unknown: Unknown) -> list[tuple[str, N
     return [published_term(key, None if key[0] in unknown else total) for key in keys]
 
 
-def _comparison(one: Asked, found: Found, now: Sample, unknown: Unknown) -> Comparison | None:
+def _comparison(
+    one: Asked, found: Found, now: Sample, unknown: Unknown, grown: Cohort | None
+) -> Comparison | None:
     if found.period.before is None or found.before is None:
         return None
-    before = _sample(one.formula, found.before, unknown)
-    noise = beyond_noise(one.kpi, one.formula, now, before)
+    before = _sample(found.period, one.formula, found.before, unknown)
+    noise = None
+    # Of two cohorts the older one had more time: that is no chance.
+    if grown is None or grown.complete:
+        noise = beyond_noise(one.kpi, one.formula, now, before)
     return Comparison(found.period.before, before.figure, noise)
 
 
@@ -135,7 +141,7 @@ def _row(one: Asked, label: CellKey, cell: Cell, unknown: Unknown) -> Row:
 def _rest(one: Asked, cells: Collection[Cell], unknown: Unknown) -> Rest:
     if any(isinstance(quantity, Distinct) for quantity, _ in one.formula.keys):
         # The same people may be in several of the rows.
-        return Rest(len(cells), Figure(None, "not_additive", None, None), None)
+        return Rest(len(cells), Figure(None, Reason.NOT_ADDITIVE, None, None), None)
     total = sum_of(cells)
     computed = figure(one.formula, total, unknown)
     return Rest(len(cells), computed, _of_part(one.kpi, one.formula, total, computed))

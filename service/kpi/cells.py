@@ -8,7 +8,6 @@ from datetime import datetime
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from service.domain.dimensions import DIMENSIONS
 from service.domain.models import Model
 from service.kpi.filters import Filters
 from service.kpi.formula import Distinct, TermKey, Where
@@ -81,10 +80,6 @@ class Slice:
     def names(self) -> frozenset[str]:
         """Every dimension that the breakdown and the filters use."""
         return frozenset(self.by).union(condition.name for condition in self.filters)
-
-    def reads_facts(self, wheres: Iterable[Where] = ()) -> bool:
-        """Whether rollups do not hold what is asked, together with formulas' own filters."""
-        return self.horizon is not None or not self.names_with(wheres).issubset(DIMENSIONS)
 
     def names_with(self, wheres: Iterable[Where]) -> frozenset[str]:
         """`names`, and the dimensions of formulas' own filters."""

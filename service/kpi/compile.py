@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -51,7 +51,8 @@ class Shape:
 
     `shifts` moves quarter hours between the buckets that day rollups are booked in. `variant`
     reads facts instead of rollups. `wheres` are the filters inside formulas, one column of sums
-    each. `daily` splits amounts of other currencies by site-local day.
+    each. `daily` splits amounts of other currencies by site-local day. Facts are read for
+    `measures`, and with `moved` for what a model moves of them.
     """
 
     days: bool
@@ -65,6 +66,8 @@ class Shape:
     filters: tuple[Form, ...]
     wheres: tuple[Where, ...]
     daily: bool
+    measures: frozenset[int]
+    moved: bool
 
     @property
     def names(self) -> frozenset[str]:
@@ -101,27 +104,40 @@ def shape_of(
     wheres: tuple[Where, ...],
     daily: bool,
     variant: Variant | None = None,
+    moved: bool = False,
 ) -> Shape:
     """The shape of the statement that reads `measures` over a cover."""
-    read = frozenset(int(measure) for measure in measures)
+    read = frozenset(int(measure) for measure in measures) if cover.edges else frozenset()
     found = [fact.name for fact in _facts(variant) if not fact.measures.isdisjoint(read)]
     return Shape(
         days=cover.days is not None,
         quarters=len(cover.quarters),
         shifts=bool(cover.shifts),
         edges=len(cover.edges),
-        facts=tuple(found) if cover.edges else (),
+        facts=tuple(found),
         variant=variant,
         series=series,
         by=by,
         filters=forms(filters),
         wheres=wheres,
         daily=daily,
+        measures=read,
+        moved=moved and bool(found),
     )
 
 
 def _facts(variant: Variant | None) -> tuple[Fact, ...]:
     return FACTS if variant is None else facts(**variant._asdict())
+
+
+def _narrowed(fact: Fact, shape: Shape) -> Fact:
+    """The fact without what nobody asks for: a row of it would make many rows for nothing."""
+    cases = (
+        replace(case, rows=tuple(row for row in case.rows if row[1] in shape.measures))
+        for case in fact.cases
+    )
+    kept = tuple(case for case in cases if case.rows)
+    return replace(fact, cases=kept, credited=fact.credited and shape.moved)
 
 
 # --- Parameters --------------------------------------------------------------------------------
@@ -208,43 +224,41 @@ def _tiers(shape: Shape) -> list[str]:
 
 
 def _rollup(table: str, span: str, shape: Shape) -> str:
-    rows, condition = f"{table} AS r", _of_rollup(f":{span}_from", f":{span}_to", shape)
-    if shape.series and not shape.ids:
-        # Few instants instead of many rows have to find their bucket.
+    rows = f"{table} AS r\n" + (
+        "WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))\n"
+        f"  AND r.bucket >= :{span}_from AND r.bucket < :{span}_to{_foreign('r', shape)}"
+    )
+    if table == "rollup_day" and shape.series and not shape.ids:
+        # Few days instead of many rows have to find their bucket. Quarter hours are too many.
         keys = "r.bucket, r.measure, r.currency"
-        inside = f"SELECT {keys}, sum(r.value) AS value\nFROM {rows}\n{condition}\nGROUP BY {keys}"
-        rows, condition = f"(\n{inside}\n) AS r", ""
+        rows = f"(\nSELECT {keys}, sum(r.value) AS value\nFROM {rows}\nGROUP BY {keys}\n) AS r"
     bucket = bucket_of("r.bucket", shape.series)
-    text = f"SELECT {bucket} AS bucket, {_columns('r', 'bucket', shape)}\nFROM {rows}"
-    return f"{text}\n{condition}" if condition else text
+    return f"SELECT {bucket} AS bucket, {_columns('r', 'bucket', shape)}\nFROM {rows}"
 
 
 def _shifts(shape: Shape) -> str:
     """Quarter hours that the days of the site book in one bucket, and that belong to another."""
-    columns = _columns("r", "bucket", shape, "sum(r.value) AS value")
-    places = [str(place) for place in range(1, columns.count(", ") + 2) if place != _VALUE]
-    moved = ["measure", "currency", "value * v.sign", *shape.ids, *(["day"] if shape.daily else [])]
+    keys = [*shape.ids, *(["day"] if shape.daily else [])]
+    moved = ", ".join(["q.currency", "q.value * v.sign", *(f"q.{key}" for key in keys)])
+    grouped = ["r.currency", *(f"r.{name}" for name in shape.ids)]
+    grouped += [_day("r.bucket")] if shape.daily else []
+    places = ", ".join(str(place + 1) for place in range(len(grouped)))
     return (
-        f"SELECT v.bucket, {', '.join(f'q.{column}' for column in moved)}\n"
+        f"SELECT v.bucket, m.measure, {moved}\n"
         "FROM unnest(CAST(:shifts_from AS timestamptz[]), CAST(:shifts_to AS timestamptz[]),\n"
         "  CAST(:shifts_gains AS integer[]), CAST(:shifts_loses AS integer[]))"
-        " AS c (start_at, end_at, gains, loses)\nCROSS JOIN LATERAL (\n"
-        f"SELECT {columns}\nFROM rollup_quarter AS r\n"
-        f"{_of_rollup('c.start_at', 'c.end_at', shape)}\n"
-        f"GROUP BY {', '.join(places)}\n) AS q\n"
+        " AS c (start_at, end_at, gains, loses)\n"
+        "CROSS JOIN unnest(CAST(:measures AS smallint[])) AS m (measure)\nCROSS JOIN LATERAL (\n"
+        f"SELECT {', '.join(grouped)}, sum(r.value) AS value\nFROM rollup_quarter AS r\n"
+        "WHERE r.site_id = :site_id AND r.measure = m.measure\n"
+        f"  AND r.bucket >= c.start_at AND r.bucket < c.end_at{_foreign('r', shape)}\n"
+        f"GROUP BY {places}\n) AS q\n"
         "CROSS JOIN LATERAL (VALUES (c.gains, 1), (c.loses, -1)) AS v (bucket, sign)"
     )
 
 
-def _of_rollup(start: str, end: str, shape: Shape) -> str:
-    return (
-        "WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))\n"
-        f"  AND r.bucket >= {start} AND r.bucket < {end}{_foreign('r', shape)}"
-    )
-
-
 def _edge(fact: Fact, span: str, shape: Shape) -> str:
-    facts = re.sub(r":lo\b", f":{span}_from", edge_contributions(fact))
+    facts = re.sub(r":lo\b", f":{span}_from", edge_contributions(_narrowed(fact, shape)))
     facts = re.sub(r":hi\b", f":{span}_to", facts)
     bucket = bucket_of("e.at", shape.series)
     return (
@@ -253,16 +267,13 @@ def _edge(fact: Fact, span: str, shape: Shape) -> str:
     )
 
 
-_VALUE = 3
-"""The place of the value among these columns."""
+def _columns(row: str, at: str, shape: Shape) -> str:
+    columns = [f"{row}.{name}" for name in ("measure", "currency", "value", *shape.ids)]
+    return ", ".join([*columns, *([_day(f"{row}.{at}")] if shape.daily else [])])
 
 
-def _columns(row: str, at: str, shape: Shape, value: str = "") -> str:
-    columns = [f"{row}.measure", f"{row}.currency", value or f"{row}.value"]
-    columns += [f"{row}.{name}" for name in shape.ids]
-    if shape.daily:
-        columns.append(f"({row}.{at} AT TIME ZONE CAST(:zone AS text))::date AS day")
-    return ", ".join(columns)
+def _day(at: str) -> str:
+    return f"({at} AT TIME ZONE CAST(:zone AS text))::date AS day"
 
 
 def _foreign(row: str, shape: Shape) -> str:

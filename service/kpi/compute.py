@@ -18,8 +18,6 @@ from service.kpi.formula import (
 )
 from service.kpi.money import MissingRate
 
-SMALL_SAMPLE = 30
-
 
 class Reason(StrEnum):
     """Why there is no value; a formula's `requires` brings reasons of its own."""
@@ -27,15 +25,10 @@ class Reason(StrEnum):
     NO_DATA = "no_data"
     MISSING_FX_RATE = "missing_fx_rate"
     ZERO_DENOMINATOR = "zero_denominator"
+    NOT_ADDITIVE = "not_additive"
+    """Of the rest of a breakdown: counts of people do not add up."""
     NEGATIVE_DENOMINATOR = "negative_denominator"
     """Break-even at a negative margin, growth from below zero: the quotient would mislead."""
-
-
-class Flag(StrEnum):
-    """What a reader of a value should know."""
-
-    ABOVE_ONE = "above_one"
-    SMALL_SAMPLE = "small_sample"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from sqlalchemy import TextClause, text
 
@@ -16,7 +17,7 @@ from service.kpi.cells import Slice
 from service.kpi.compile import bucket_of
 from service.kpi.formula import Distinct, Where
 from service.kpi.labels import forms, joins
-from service.kpi.visitors import Cut, Query
+from service.kpi.visitors import BUCKETS, Cut, Query
 
 TOGETHER = (
     (
@@ -35,10 +36,20 @@ LONGEST_OF_FACTS = timedelta(days=31)
 
 _TOUCHED = frozenset({*DIMENSIONS, *DETAILS})
 
-_ORDERED_BEFORE = """EXISTS (
+_SHORT = timedelta(days=31)
+"""A window of which the few customers are looked up one by one, instead of everybody's first order
+being found at once."""
+
+_LOOKED_UP = """EXISTS (
     SELECT FROM conversion AS b
     WHERE b.site_id = :site_id AND b.customer = p.customer AND NOT b.refund
-      AND b.occurred_at < (CAST(:starts AS timestamptz[]))[p.bucket])"""
+      AND b.occurred_at < p.start_at)"""
+_FIRSTS = """
+LEFT JOIN (
+    SELECT n.customer, min(n.occurred_at) AS first_at FROM conversion AS n
+    WHERE n.site_id = :site_id AND n.occurred_at < :to AND NOT n.refund AND n.customer IS NOT NULL
+    GROUP BY n.customer
+) AS f ON f.customer = p.customer"""
 
 # Whose first order ever is in the row has none before it: nothing has to be looked up.
 _COUNTED = {
@@ -46,7 +57,7 @@ _COUNTED = {
     Distinct.FIRST_TIME_CUSTOMERS: "count(*) FILTER (WHERE p.is_first)",
     Distinct.REPEAT_CUSTOMERS: "count(*) FILTER (WHERE p.orders >= 2)",
     Distinct.RETURNING_CUSTOMERS: "count(*) FILTER (WHERE CASE WHEN p.orders >= 2 THEN true"
-    f" WHEN p.is_first THEN false ELSE {_ORDERED_BEFORE} END)",
+    " WHEN p.is_first THEN false ELSE {before} END)",
     Distinct.ORDERS_OF_CUSTOMERS: "sum(p.orders)::bigint",
 }
 
@@ -60,74 +71,110 @@ _CREDITED = {
 }
 
 
+class Form(NamedTuple):
+    """What of a question about customers is part of a statement's text.
+
+    `short`: its window is; `within`: there is a horizon, of `:horizon` days of 24 hours.
+    """
+
+    cut: Cut
+    series: bool = False
+    model: Model = Model.LAST_NON_DIRECT
+    short: bool = True
+    within: bool = False
+
+    @property
+    def once(self) -> bool:
+        """Whether an order may come several times: one of its touches, or lines, a row."""
+        return self.model is not Model.LAST_NON_DIRECT or PRODUCT in self.cut.names
+
+
 def query(piece: Slice, where: Where, distinct: tuple[Distinct, ...]) -> Query:
     """The statement that counts some of `TOGETHER`; rows are `bucket, labels …, count, …`."""
     cut = Cut(piece.by, forms(piece.filters), where)
-    model = piece.model if cut.names & _TOUCHED else Model.LAST_NON_DIRECT
+    span = piece.bounds[-1] - piece.bounds[0]
     retained = distinct == (Distinct.RETAINED_CUSTOMERS,)
-    within = retained and piece.horizon is not None
-    statement = _statement(cut, piece.is_series, model, distinct, within)
-    heavy = retained or piece.bounds[-1] - piece.bounds[0] > LONGEST_OF_FACTS
-    return Query(statement, {}, heavy)
+    form = Form(
+        cut,
+        piece.is_series,
+        piece.model if cut.names & _TOUCHED else Model.LAST_NON_DIRECT,
+        span <= _SHORT,
+        retained and piece.horizon is not None,
+    )
+    heavy = retained or span > LONGEST_OF_FACTS
+    return Query(_statement(form, distinct), {}, heavy)
 
 
 @lru_cache(maxsize=256)
-def _statement(
-    cut: Cut, series: bool, model: Model, distinct: tuple[Distinct, ...], within: bool
-) -> TextClause:
+def _statement(form: Form, distinct: tuple[Distinct, ...]) -> TextClause:
     if distinct == (Distinct.RETAINED_CUSTOMERS,):
-        return text(retained_sql(cut, series, model, within=within))
-    return text(sql(cut, series, model, distinct))
+        return text(retained_sql(form))
+    return text(sql(form, distinct))
 
 
-def sql(cut: Cut, series: bool, model: Model, distinct: tuple[Distinct, ...]) -> str:
+def sql(form: Form, distinct: tuple[Distinct, ...]) -> str:
     """Customers with an order in the bucket, by what they ordered there and before."""
-    counts = ", ".join(f"{_COUNTED[one]} AS {one.value}" for one in distinct)
-    groups = ", ".join(str(place) for place in range(1, 3 + len(cut.by)))
-    rows = _orders(cut, series, model)
+    returning = Distinct.RETURNING_CUSTOMERS in distinct
+    before = _LOOKED_UP if form.short else "f.first_at < p.start_at"
+    counts = ", ".join(
+        f"{_COUNTED[one].replace('{before}', before)} AS {one.value}" for one in distinct
+    )
+    # A sum of bigint is numeric, which takes twice the time; whether there were two says it all.
+    exact = Distinct.ORDERS_OF_CUSTOMERS in distinct
+    orders = "sum(o.quantity)" if exact else "sum(least(o.quantity, 2)::integer)"
+    firsts = _FIRSTS if returning and not form.short else ""
     return (
-        f"SELECT p.bucket, {cut.columns}{counts}\nFROM (\n"
-        f"SELECT q.bucket, {cut.columns.replace('p.', 'q.')}q.customer,"
-        " bool_or(q.is_new) AS is_first, sum(q.quantity) AS orders\n"
-        f"FROM (\n{rows}\n) AS q\nGROUP BY {groups}\n) AS p\n"
-        f"GROUP BY {_places(cut)}"
+        f"SELECT p.bucket, {form.cut.columns}{counts}\nFROM (\n"
+        f"{_by_customer(form, orders)}\n) AS p{firsts}\nGROUP BY {_places(form.cut, 1)}"
     )
 
 
-def retained_sql(cut: Cut, series: bool, model: Model, *, within: bool) -> str:
+def _by_customer(form: Form, orders: str) -> str:
+    """Customers of each bucket; each bucket is a span of an index."""
+    labels = form.cut.columns.replace("p.", "o.")
+    rows = (
+        f"SELECT {labels}o.customer, bool_or(o.is_new) AS is_first, {orders} AS orders\n"
+        f"FROM (\n{_orders(form)}\n) AS o\nGROUP BY {_places(form.cut, 1)}"
+    )
+    if not form.series:
+        return f"SELECT 1 AS bucket, CAST(:from AS timestamptz) AS start_at, q.*\nFROM (\n{rows}\n) AS q"
+    return f"SELECT b.bucket, b.start_at, q.*\nFROM {BUCKETS}\nCROSS JOIN LATERAL (\n{rows}\n) AS q"
+
+
+def retained_sql(form: Form) -> str:
     """Customers whose first order ever is in the bucket, and who ordered again.
 
-    What comes after a first order is none, so one look-up, or one join, tells. `within` a horizon:
-    `:horizon` days of 24 hours.
+    What comes after a first order is no first one, so one look-up, or one join, tells.
     """
+    bucket = bucket_of("o.occurred_at", form.series)
+    labels = form.cut.columns.replace("p.", "o.")
     horizon = "\n      AND n.occurred_at < p.occurred_at + :horizon * interval '24 hours'"
+    rows = _orders(form._replace(series=False))
     return (
-        f"SELECT p.bucket, {cut.columns}count(*) AS retained_customers\nFROM (\n"
-        f"SELECT DISTINCT q.bucket, {cut.columns.replace('p.', 'q.')}q.customer, q.occurred_at\n"
-        f"FROM (\n{_orders(cut, series, model)}\n  AND s.is_new\n) AS q\n) AS p\nWHERE EXISTS (\n"
+        f"SELECT p.bucket, {form.cut.columns}count(*) AS retained_customers\nFROM (\n"
+        f"SELECT DISTINCT {bucket} AS bucket, {labels}o.customer, o.occurred_at\n"
+        f"FROM (\n{rows}\n  AND s.is_new\n) AS o\n) AS p\nWHERE EXISTS (\n"
         "    SELECT FROM conversion AS n\n"
         "    WHERE n.site_id = :site_id AND n.customer = p.customer AND NOT n.refund\n"
         "      AND NOT n.is_new AND n.occurred_at >= :from AND n.occurred_at >= p.occurred_at"
-        f"{horizon if within else ''})\nGROUP BY {_places(cut)}"
+        f"{horizon if form.within else ''})\nGROUP BY {_places(form.cut, 1)}"
     )
 
 
-def _places(cut: Cut) -> str:
-    return ", ".join(str(place) for place in range(1, 2 + len(cut.by)))
+def _places(cut: Cut, others: int) -> str:
+    return ", ".join(str(place) for place in range(1, 1 + others + len(cut.by)))
 
 
-def _orders(cut: Cut, series: bool, model: Model) -> str:
+def _orders(form: Form) -> str:
     """Orders of customers with an id, once in every row that they count in."""
-    joined = joins("s", cut.names, "own_detail")
-    # An order has many touches and lines, of which several may be of the same row.
-    once = model is not Model.LAST_NON_DIRECT or PRODUCT in cut.names
-    key = ", s.batch_id, s.seq" if once else ""
+    start, end = ("b.start_at", "b.end_at") if form.series else (":from", ":to")
+    joined = joins("s", form.cut.names, "own_detail")
+    columns = f"{form.cut.labels}s.customer, s.is_new, s.quantity, s.occurred_at"
     return (
-        f"SELECT {'DISTINCT ' if once else ''}{bucket_of('s.occurred_at', series)} AS bucket,"
-        f" {cut.labels}s.customer, s.is_new, s.quantity, s.occurred_at{key}\n"
-        f"FROM {_source(cut, model)} AS s\n{joined}{chr(10) if joined else ''}"
-        "WHERE s.site_id = :site_id AND s.occurred_at >= :from AND s.occurred_at < :to\n"
-        f"  AND NOT s.refund AND s.customer IS NOT NULL AND {cut.condition}"
+        f"SELECT {f'DISTINCT {columns}, s.batch_id, s.seq' if form.once else columns}\n"
+        f"FROM {_source(form.cut, form.model)} AS s\n{joined}{chr(10) if joined else ''}"
+        f"WHERE s.site_id = :site_id AND s.occurred_at >= {start} AND s.occurred_at < {end}\n"
+        f"  AND NOT s.refund AND s.customer IS NOT NULL AND {form.cut.condition}"
     )
 
 

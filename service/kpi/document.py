@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.kpi.catalogue import Catalogue, load_catalogue
-from service.kpi.compute import SMALL_SAMPLE
 from service.kpi.definition import Kpi
 from service.kpi.formula import (
     Additivity,
@@ -16,6 +15,7 @@ from service.kpi.formula import (
     Term,
     money_side,
 )
+from service.kpi.uncertainty import SMALL_SAMPLE
 from service.kpi.written import written
 
 _HEAD = """\

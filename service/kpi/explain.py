@@ -19,7 +19,7 @@ from service.kpi.document import readable
 from service.kpi.engine import KpiEngine
 from service.kpi.formula import Factor, Formula, Term, Unit, is_money
 from service.kpi.query import KpiQuery
-from service.kpi.run import LISTENER, Ran
+from service.kpi.run import LISTENER, Listener, Ran
 from service.kpi.written import written
 from service.store.engine import reading
 
@@ -179,8 +179,8 @@ class Explainer:
 
         Each statement is run once more, to count what it reads.
         """
-        ran: list[Ran] = []
-        listening = LISTENER.set(ran)
+        listener = Listener(self._clock)
+        listening = LISTENER.set(listener)
         started = self._clock.monotonic()
         try:
             (answer,) = await self._kpis.answer(site, query)
@@ -188,7 +188,7 @@ class Explainer:
             LISTENER.reset(listening)
         milliseconds = _rounded(self._clock.monotonic() - started)
         async with reading(self._engine) as connection:
-            reads = [await _read(connection, one) for one in ran]
+            reads = [await _read(connection, one) for one in listener.ran]
         return Explanation(answer, query.where, reads, milliseconds)
 
 

@@ -69,11 +69,12 @@ class Period:
     def daily_keys(self) -> frozenset[TermKey]:
         """What is also read by day, because a formula's uncertainty has the day as its unit."""
         none: frozenset[TermKey] = frozenset()
-        formulas = (one.formula for one in self.asked if self._needs_days(one.formula))
+        formulas = (one.formula for one in self.asked if self.needs_days(one.formula))
         keys = none.union(*(formula.keys for formula in formulas))
         return frozenset(key for key in keys if not isinstance(key[0], Distinct))
 
-    def _needs_days(self, formula: Formula) -> bool:
+    def needs_days(self, formula: Formula) -> bool:
+        """Whether the formula's uncertainty has the day as its unit."""
         if formula.interval is IntervalMethod.DELTA:
             return True
         return self.before is not None and formula.interval is IntervalMethod.NONE

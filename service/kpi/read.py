@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -76,8 +76,10 @@ async def _sums(
 ) -> list[Sum]:
     measures = sorted({key[0] for key in keys if isinstance(key[0], Measure)})
     wheres = tuple(sorted({where for _, where in keys}))
-    variant = variant_of(piece.names_with(wheres), piece.horizon)
+    names = piece.names_with(wheres)
+    variant = variant_of(names, piece.horizon)
     covered = facts_alone(piece.bounds) if variant else cover(piece.bounds, piece.zone)
+    movable = _movable(measures, piece.model, names)
     shape = shape_of(
         covered,
         measures,
@@ -87,10 +89,11 @@ async def _sums(
         wheres=wheres,
         daily=daily,
         variant=variant,
+        moved=bool(movable),
     )
     if shape.is_empty:
         return []
-    values = parameters(covered, _numbers(measures, piece, shape), piece.filters, wheres) | {
+    values = parameters(covered, [*measures, *movable], piece.filters, wheres) | {
         "site_id": piece.site_id,
         "starts": list(covered.starts or piece.bounds[:-1]),
         "zone": piece.zone.key,
@@ -101,14 +104,14 @@ async def _sums(
     return _sums_of(rows, shape, frozenset(keys))
 
 
-def _numbers(measures: list[Measure], piece: Slice, shape: Shape) -> list[int]:
-    """The stored numbers to read: the measures, and what the model moves among touches.
+def _movable(measures: list[Measure], model: Model, names: Collection[str]) -> list[int]:
+    """The stored numbers of what the model moves among touches.
 
-    What it moves sums to 0 where nothing tells touches apart.
+    They sum to 0 where nothing tells touches apart, and are not read then.
     """
-    if piece.model is Model.LAST_NON_DIRECT or not shape.names & TOUCHED:
-        return [*measures]
-    return [*measures, *(moved(m, piece.model) for m in measures if m in CREDITED)]
+    if model is Model.LAST_NON_DIRECT or TOUCHED.isdisjoint(names):
+        return []
+    return [moved(measure, model) for measure in measures if measure in CREDITED]
 
 
 def _is_heavy(covered: Cover) -> bool:

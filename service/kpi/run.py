@@ -5,7 +5,6 @@ Everything that the engine reads goes through `run`, so an explanation shows all
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import InvalidError
+from service.kit.clock import Clock
 
 MOST_ROWS = 20_000_000
 """A statement that Postgres expects to read more rows is refused."""
@@ -30,8 +30,16 @@ class Ran:
     seconds: float
 
 
-LISTENER: ContextVar[list[Ran] | None] = ContextVar("LISTENER", default=None)
-"""Statements run in this context are appended to the list, if there is one."""
+class Listener:
+    """Whoever wants to know which statements were run; `ran` are those, in their order."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.ran: list[Ran] = []
+
+
+LISTENER: ContextVar[Listener | None] = ContextVar("LISTENER", default=None)
+"""Who listens to what is run in this context."""
 
 
 async def run(
@@ -48,11 +56,13 @@ async def run(
     """
     if guarded:
         await _check(connection, statement, values)
-    started = time.perf_counter()
-    rows = (await connection.execute(statement, values)).all()
     listener = LISTENER.get()
-    if listener is not None:
-        listener.append(Ran(statement.text, values, len(rows), time.perf_counter() - started))
+    if listener is None:
+        return (await connection.execute(statement, values)).all()
+    started = listener.clock.monotonic()
+    rows = (await connection.execute(statement, values)).all()
+    seconds = listener.clock.monotonic() - started
+    listener.ran.append(Ran(statement.text, values, len(rows), seconds))
     return rows
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 from sqlalchemy import text
@@ -20,6 +21,7 @@ from service.kit.log import get_logger
 from service.kit.waiting import wait_at_most
 from service.kpi.answer import Answer
 from service.kpi.engine import KpiEngine
+from service.kpi.plan import MOST_KPIS
 from service.kpi.query import KpiQuery
 from service.store.engine import reading, writing
 from service.store.failures import describe
@@ -147,8 +149,9 @@ class SnapshotTask:
         samples: list[Sample] = []
         as_of = taken_at
         every = tuple((await self._kpis.definitions()).kpis)
-        for window in self._windows:
-            answers = await self._kpis.answer(site, KpiQuery(every, window=window, wait_ms=0))
+        parts = [every[at : at + MOST_KPIS] for at in range(0, len(every), MOST_KPIS)]
+        for window, part in product(self._windows, parts):
+            answers = await self._kpis.answer(site, KpiQuery(part, window=window, wait_ms=0))
             samples += _samples(window, answers)
             as_of = min(as_of, *(answer.as_of for answer in answers))
         body = {"currency": site.currency, "samples": [asdict(sample) for sample in samples]}

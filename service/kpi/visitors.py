@@ -164,16 +164,17 @@ def _is_long(pieces: Pieces) -> bool:
 
 # --- Statements ----------------------------------------------------------------------------------
 
-_BUCKETS = (
+BUCKETS = (
     "unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))\n"
     "    WITH ORDINALITY AS b (start_at, end_at, bucket)"
 )
+"""The buckets of a series as rows `b`."""
 
 
 @lru_cache(maxsize=1)
 def _days_statement() -> TextClause:
     return text(f"""SELECT b.bucket, c.visitors
-FROM {_BUCKETS}
+FROM {BUCKETS}
 CROSS JOIN LATERAL (
     SELECT sum(r.value)::bigint AS visitors
     FROM rollup_recency AS r
@@ -200,7 +201,7 @@ def _pieces_statement(chain: Chain, cut: Cut, edges: int, has_cut: bool) -> Text
 def _chain_statement(chain: Chain, cut: Cut) -> TextClause:
     dim, group = ("v.dim_id, ", "\n    GROUP BY v.dim_id") if chain.has_dimensions else ("", "")
     rows = f"""SELECT b.bucket, c.*
-FROM {_BUCKETS}
+FROM {BUCKETS}
 CROSS JOIN LATERAL (
     SELECT {dim}count(*) AS visitors
     FROM visit AS v

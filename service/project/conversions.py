@@ -37,28 +37,31 @@ new AS MATERIALIZED (
 )"""
 
 
-def _near(key: str) -> str:
-    """Rows of the CTE `people`, found by the column `key`, near what has changed."""
-    near = "f.occurred_at >= k.first_at AND f.occurred_at <= k.last_at"
-    return probed("conversion", _COLUMNS, "people", f"f.{key} = k.person AND {near}")
+_KEY = 'batch_id, seq, "order", occurred_at'
 
+
+_NEAR = "WHERE p.occurred_at >= k.first_at AND p.occurred_at <= k.last_at"
+# Only the customers' own index can answer a row comparison: a planner takes the one of times else.
+_BY_CUSTOMER = """f.customer = k.person
+    AND (f.customer, f.occurred_at) >= (k.person, k.first_at)
+    AND (f.customer, f.occurred_at) <= (k.person, k.last_at)"""
 
 _REVISITED = f"""{TOUCHED},{PEOPLE},
 revisited AS MATERIALIZED (
-    {probed("conversion", _COLUMNS, "touched", "f.visitor = k.visitor AND f.visitor <> 0")}
-    WHERE p.occurred_at >= k.first_at AND p.occurred_at <= k.last_at
-    UNION
-    {_near("customer")}
-    UNION
-    {_near("lead")}
+    {probed("conversion", _KEY, "touched", "f.visitor = k.visitor AND f.visitor <> 0")} {_NEAR}
+    UNION ALL
+    {probed("conversion", _KEY, "people", _BY_CUSTOMER)}
+    UNION ALL
+    {probed("conversion", _KEY, "people", "f.lead = k.person")} {_NEAR}
 )"""
 
 _SLICE = f"""
 revisited AS MATERIALIZED (
-    SELECT {_COLUMNS} FROM conversion
+    SELECT {_KEY} FROM conversion
     WHERE site_id = :site_id AND occurred_at > :slice_from AND occurred_at <= :slice_to
 )"""
 
+# Found by their keys first: to compare whole rows costs more, when planned and when done.
 _OLD = f"""
 orders AS MATERIALIZED (
     SELECT "order" FROM new WHERE "order" IS NOT NULL
@@ -68,16 +71,19 @@ orders AS MATERIALIZED (
 customers AS MATERIALIZED (
     SELECT DISTINCT customer FROM new WHERE customer IS NOT NULL AND NOT refund
 ),
-old AS MATERIALIZED (
-    SELECT * FROM revisited
+keys AS MATERIALIZED (
+    SELECT batch_id, seq FROM revisited
     UNION
-    {probed("conversion", _COLUMNS, "orders", 'f."order" = k."order"')}
+    {probed("conversion", "batch_id, seq", "orders", 'f."order" = k."order"')}
     UNION
     SELECT c.* FROM customers AS s CROSS JOIN LATERAL (
-        SELECT {_COLUMNS} FROM conversion AS c
+        SELECT c.batch_id, c.seq FROM conversion AS c
         WHERE c.site_id = :site_id AND c.customer = s.customer AND NOT c.refund
         ORDER BY c.occurred_at, c.batch_id, c.seq LIMIT 1
     ) AS c
+),
+old AS MATERIALIZED (
+    {probed("conversion", _COLUMNS, "keys", "f.batch_id = k.batch_id AND f.seq = k.seq")}
 )"""
 
 _PLACE = ("dim_id", "detail_id", "touch_dims", "touch_details", "touch_weights")

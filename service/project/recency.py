@@ -9,33 +9,48 @@ from __future__ import annotations
 from service.store.recency import CAMPAIGN, NEVER, VISITOR
 
 _ZONE = "CAST(:zone AS text)"
+_COLUMNS = "started_at, previous_at, campaign_previous_at, dim_id"
 
 
-def _rows(scope: int, unit: str, previous: str, dim: str) -> str:
-    before = f"coalesce(date_trunc('day', {previous}, {_ZONE}), '{NEVER}')"
-    return (
-        f"SELECT date_trunc('{unit}', started_at, {_ZONE}) AS bucket, {before} AS previous,"
-        f" {dim} AS dim_id, value, {scope}::smallint AS scope FROM turned"
-    )
+def campaign_key(campaign: str) -> str:
+    """A campaign as a number, which no lookup needs: 64 bits of its MD5, 0 for none."""
+    digest = f"('x' || left(md5({campaign}), 16))::bit(64)::bigint"
+    return f"CASE WHEN coalesce({campaign}, '') = '' THEN 0 ELSE {digest} END"
 
 
-# What cancels out as it is needs no days.
+def _day(at: str) -> str:
+    return f"date_trunc('day', {at}, {_ZONE})"
+
+
+# What cancels out as it is needs no days, and what follows the same visit in both chains no
+# second one.
 RECENCY = f"""
-turned AS MATERIALIZED (
-    SELECT started_at, previous_at, campaign_previous_at, dim_id, sum(sign) AS value
-    FROM (SELECT started_at, previous_at, campaign_previous_at, dim_id, 1 AS sign FROM changed
-          UNION ALL
-          SELECT started_at, previous_at, campaign_previous_at, dim_id, -1 FROM gone) AS signed
-    GROUP BY 1, 2, 3, 4
+turned AS (
+    SELECT {_COLUMNS}, sum(sign)::integer AS value
+    FROM (SELECT {_COLUMNS}, 1 AS sign FROM changed
+          UNION ALL SELECT {_COLUMNS}, -1 FROM gone) AS signed
+    GROUP BY {_COLUMNS}
     HAVING sum(sign) <> 0
+),
+dated AS MATERIALIZED (
+    SELECT day, previous, dim_id, value,
+           CASE WHEN campaign_previous_at IS NULL THEN timestamptz '{NEVER}'
+                WHEN campaign_previous_at = previous_at THEN previous
+                ELSE {_day("campaign_previous_at")} END AS of_campaign
+    FROM (SELECT {_day("started_at")} AS day, *,
+                 coalesce({_day("previous_at")}, '{NEVER}') AS previous
+          FROM turned OFFSET 0) AS t
+),
+monthly AS (
+    SELECT day, of_campaign, dim_id, sum(value) AS value FROM dated GROUP BY 1, 2, 3
 ),
 recency AS (
     INSERT INTO rollup_recency (site_id, bucket, previous, dim_id, value, scope)
-    SELECT CAST(:site_id AS bigint), bucket, previous, dim_id, sum(value), scope
-    FROM ({_rows(VISITOR, "day", "previous_at", "0::bigint")}
-          UNION ALL
-          {_rows(CAMPAIGN, "month", "campaign_previous_at", "dim_id")}) AS r
-    GROUP BY bucket, previous, dim_id, scope
-    HAVING sum(value) <> 0
+    SELECT CAST(:site_id AS bigint), day, previous, 0, sum(value), {VISITOR}
+    FROM dated GROUP BY day, previous HAVING sum(value) <> 0
+    UNION ALL
+    SELECT CAST(:site_id AS bigint), date_trunc('month', day, {_ZONE}) AS month, of_campaign,
+           dim_id, sum(value), {CAMPAIGN}
+    FROM monthly GROUP BY month, of_campaign, dim_id HAVING sum(value) <> 0
 )"""
 """CTEs that append what the visits `changed` and `gone` add to the rollup, and take away."""

@@ -40,7 +40,7 @@ _FACTS: tuple[tuple[TextClause, TextClause], ...] = (
 """The end of a slice that begins after `:after`, and the statement that credits it again."""
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
-_NOTHING_NEW = {
+NOTHING_NEW = {
     "batches": [],
     "first_batch": 0,
     "last_batch": 0,
@@ -81,7 +81,7 @@ async def _credit(
     while (last := await connection.scalar(end, {**parameters, "after": after})) is not None:
         slice_ = {"slice_from": after, "slice_to": last}
         async with asyncio.timeout(SLICE_SECONDS):
-            row = (await connection.execute(again, {**parameters, **_NOTHING_NEW, **slice_})).one()
+            row = (await connection.execute(again, {**parameters, **NOTHING_NEW, **slice_})).one()
         booked += Booked(row.rows, row.first, row.last)
         after = last
     return booked

@@ -68,7 +68,8 @@ stored AS (
 
 def difference(fact: Fact) -> str:
     """What the CTEs of `stored` add to the rollups, and take away."""
-    return f"{contributions(fact, 'changed')} UNION ALL {contributions(fact, 'gone', -1)}"
+    rows = "(SELECT 1 AS sign, * FROM changed UNION ALL SELECT -1, * FROM gone)"
+    return contributions(fact, rows, "r.sign * c.value")
 
 
 LARGEST = "9000000000000000000"

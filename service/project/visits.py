@@ -8,12 +8,13 @@ not read again. A merged visit keeps the dimensions and the detail of its earlie
 it.
 
 Visits of one visitor with the same campaign are a chain of their own: `campaign_previous_at`. Where
-it leaves the neighbourhood it is followed, backwards and forwards, to the next visit in it.
+it leaves the neighbourhood it is followed, backwards and forwards, to the next visit in it, by the
+campaign as a number.
 """
 
 from __future__ import annotations
 
-from service.project.recency import RECENCY
+from service.project.recency import RECENCY, campaign_key
 from service.project.rollups import (
     NEW_EVENTS,
     PEOPLES_VIEWS,
@@ -28,7 +29,7 @@ _FIRST = "(PARTITION BY visitor ORDER BY occurred_at, batch_id, seq)"
 _ENTRY = "(PARTITION BY visitor ORDER BY started_at, entry_batch, entry_seq)"
 _COLUMNS = (
     "visitor, started_at, ended_at, previous_at, dim_id, entry_batch, entry_seq, hits, detail_id,"
-    " campaign_previous_at"
+    " campaign_key, campaign_previous_at"
 )
 
 _INTERVALS = f"""
@@ -50,6 +51,16 @@ intervals AS MATERIALIZED (
            min(detail_id) FILTER (WHERE opens = 1) AS detail_id
     FROM (SELECT *, sum(opens) OVER {_FIRST} AS place FROM cut_views) AS numbered
     GROUP BY visitor, place
+),
+campaigns AS MATERIALIZED (
+    SELECT t.dim_id, {campaign_key("d.campaign")} AS campaign_key
+    FROM (SELECT DISTINCT dim_id FROM intervals) AS t LEFT JOIN LATERAL (
+        SELECT f.campaign FROM dimension AS f
+        WHERE f.site_id = :site_id AND f.dim_id = t.dim_id OFFSET 0
+    ) AS d ON true
+),
+named AS MATERIALIZED (
+    SELECT i.*, c.campaign_key FROM intervals AS i JOIN campaigns AS c ON c.dim_id = i.dim_id
 )"""
 
 # Three probes of the primary key for each visitor: the visit at or before the first new view,
@@ -80,41 +91,23 @@ near AS MATERIALIZED (
 )"""
 
 
-def _campaign(row: str) -> str:
-    """One probe for the campaign of a row, '' without dimensions."""
-    return f"""coalesce((
-            SELECT d.campaign FROM dimension AS d
-            WHERE d.site_id = :site_id AND d.dim_id = {row}.dim_id), '')"""
-
-
 # Of each campaign that a visitor has in the neighbourhood, the first visit after it: its chain may
-# have changed. Mostly nothing follows at all. `chain` is a campaign as a number.
+# have changed. Mostly nothing follows at all.
 _OLD = f"""
-used AS (
-    SELECT visitor, dim_id FROM intervals UNION SELECT visitor, dim_id FROM near
-),
-campaigns AS MATERIALIZED (
-    SELECT dim_id, campaign, min(dim_id) OVER (PARTITION BY campaign) AS chain
-    FROM (SELECT t.dim_id, {_campaign("t")} AS campaign
-          FROM (SELECT DISTINCT dim_id FROM used) AS t) AS named
-),
 later AS MATERIALIZED (
-    SELECT v.*, k.campaign, k.chain
-    FROM (SELECT DISTINCT used.visitor, c.campaign, c.chain, n.started_at
-          FROM near AS n JOIN campaigns AS own ON own.dim_id = n.dim_id
-          JOIN used ON used.visitor = n.visitor
-          JOIN campaigns AS c ON c.dim_id = used.dim_id
-          WHERE n.follows AND c.chain <> own.chain) AS k
+    SELECT v.*
+    FROM (SELECT DISTINCT used.visitor, used.campaign_key, n.started_at
+          FROM (SELECT visitor, started_at, campaign_key FROM near WHERE follows) AS n
+          JOIN (SELECT visitor, campaign_key FROM named
+                UNION ALL SELECT visitor, campaign_key FROM near) AS used
+            ON used.visitor = n.visitor AND used.campaign_key <> n.campaign_key) AS k
     CROSS JOIN LATERAL (
         SELECT {_COLUMNS} FROM visit AS f
         WHERE f.site_id = :site_id AND f.visitor = k.visitor
           AND (f.visitor, f.started_at) > (k.visitor, k.started_at)
-          AND {_campaign("f")} = k.campaign
+          AND f.campaign_key = k.campaign_key
         ORDER BY f.started_at LIMIT 1
     ) AS v
-),
-chains AS (
-    SELECT dim_id, campaign, chain FROM campaigns UNION SELECT dim_id, campaign, chain FROM later
 ),
 old AS MATERIALIZED (
     SELECT {_COLUMNS} FROM near UNION ALL SELECT {_COLUMNS} FROM later
@@ -128,7 +121,7 @@ pieces AS (
     SELECT {_COLUMNS}, true, true FROM later
     UNION ALL
     SELECT visitor, started_at, ended_at, NULL, dim_id, entry_batch, entry_seq, hits, detail_id,
-           NULL, false, false FROM intervals
+           campaign_key, NULL, false, false FROM named
 ),
 cut_pieces AS (
     SELECT *, CASE WHEN started_at - max(ended_at) OVER w <= {VISIT_GAP} THEN 0 ELSE 1 END AS opens
@@ -144,6 +137,7 @@ merged AS (
            min(entry_seq) FILTER (WHERE opens = 1) AS entry_seq,
            sum(hits)::integer AS hits,
            min(detail_id) FILTER (WHERE opens = 1) AS detail_id,
+           min(campaign_key) FILTER (WHERE opens = 1) AS campaign_key,
            bool_or(kept) FILTER (WHERE opens = 1) AS kept,
            min(campaign_previous_at) FILTER (WHERE opens = 1) AS chained_at,
            bool_or(far) AS far
@@ -154,23 +148,24 @@ merged AS (
 # Only the first merged visit of a visitor has nothing before it here. If it begins with a stored
 # visit, that one knows what came before: it is the only piece whose previous visit is earlier
 # than the merged one. What is far away follows a visit that is not here.
-_FRESH = f"""
+_FRESH = """
 linked AS (
-    SELECT m.*, c.campaign,
+    SELECT m.*,
            CASE WHEN m.carried_at < m.started_at THEN m.carried_at END AS before_at,
            lag(m.started_at) OVER of_visitor AS here_at,
            lag(m.started_at) OVER of_chain AS same_at,
            first_value(m.started_at) OVER of_visitor AS begins_at,
            first_value(m.carried_at) OVER of_visitor AS known_at
-    FROM merged AS m JOIN chains AS c ON c.dim_id = m.dim_id
+    FROM merged AS m
     WINDOW of_visitor AS (PARTITION BY m.visitor ORDER BY m.started_at),
-           of_chain AS (PARTITION BY m.visitor, c.chain ORDER BY m.started_at)
+           of_chain AS (PARTITION BY m.visitor, m.campaign_key ORDER BY m.started_at)
 ),
 fresh AS MATERIALIZED (
     SELECT l.visitor, l.started_at, l.ended_at,
            CASE WHEN l.far THEN l.before_at ELSE coalesce(l.here_at, l.before_at) END
                AS previous_at,
            l.dim_id, l.entry_batch, l.entry_seq, l.hits, l.detail_id,
+           l.campaign_key,
            CASE WHEN l.same_at IS NOT NULL THEN l.same_at
                 WHEN l.known_at IS NULL OR l.known_at >= l.begins_at THEN NULL
                 WHEN l.kept AND (l.chained_at IS NULL OR l.chained_at < l.begins_at)
@@ -178,7 +173,7 @@ fresh AS MATERIALIZED (
                 ELSE (SELECT v.started_at FROM visit AS v
                       WHERE v.site_id = :site_id AND v.visitor = l.visitor
                         AND (v.visitor, v.started_at) < (l.visitor, l.begins_at)
-                        AND {_campaign("v")} = l.campaign
+                        AND v.campaign_key = l.campaign_key
                       ORDER BY v.started_at DESC LIMIT 1) END AS campaign_previous_at
     FROM linked AS l
 )"""

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, text, update
+from sqlalchemy import Row, cast, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from service.domain.access import Principal, Scope, Site
+from service.domain.access import NO_RULES, ChannelRule, Principal, Scope, Site, SiteRules
 from service.errors import ConflictError, InvalidError
 from service.kit.clock import Clock, SystemClock
 from service.store.engine import writing
@@ -34,7 +35,15 @@ LOCK_BOOTSTRAP = 2
 
 MISSING_SECONDS = 2.0
 
-_SITE = (site.c.id, site.c.slug, site.c.timezone, site.c.currency, site.c.secret)
+_LISTS = ("props", "own_hosts", "channels")
+"""Members of `SiteRules` that stand in the column `rules`."""
+
+SITE_COLUMNS = (
+    *(site.c.id, site.c.slug, site.c.timezone, site.c.currency, site.c.secret),
+    *(site.c.fiscal_month, site.c.lookback_days, site.c.late_hours, site.c.rules),
+)
+"""What `site_of_row` needs of a site."""
+_LISTED = (*SITE_COLUMNS, site.c.name, site.c.created_at)
 
 
 def digest(key: str) -> bytes:
@@ -42,8 +51,37 @@ def digest(key: str) -> bytes:
     return sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-def _site(row: Row[*tuple[Any, ...]]) -> Site:
-    return Site(row.id, row.slug, row.timezone, row.currency, row.secret)
+def rules_of_row(row: Row[*tuple[Any, ...]]) -> SiteRules:
+    """What a site decided, from its columns."""
+    listed = row.rules
+    rules = SiteRules(
+        row.fiscal_month,
+        row.lookback_days,
+        row.late_hours,
+        tuple(listed.get("props", ())),
+        tuple(listed.get("own_hosts", ())),
+        tuple(ChannelRule(**rule) for rule in listed.get("channels", ())),
+    )
+    # The one object where nothing is decided: caches that have it in their keys compare it fastest.
+    return NO_RULES if rules == NO_RULES else rules
+
+
+def site_of_row(row: Row[*tuple[Any, ...]]) -> Site:
+    """The site of a row that has `SITE_COLUMNS`."""
+    return Site(row.id, row.slug, row.timezone, row.currency, row.secret, rules_of_row(row))
+
+
+def _columns_of(rules: SiteRules) -> dict[str, Any]:
+    return {
+        "fiscal_month": rules.fiscal_month,
+        "lookback_days": rules.lookback_days,
+        "late_hours": rules.late_hours,
+        "rules": {
+            "props": list(rules.props),
+            "own_hosts": list(rules.own_hosts),
+            "channels": [rule._asdict() for rule in rules.channels],
+        },
+    }
 
 
 class KeyStore:
@@ -73,7 +111,7 @@ class KeyStore:
         return await self._sites.get(slug)
 
     async def _load_principals(self, digests: Sequence[bytes]) -> Mapping[bytes, Principal]:
-        columns = (api_key.c.id.label("key_id"), api_key.c.digest, api_key.c.scopes, *_SITE)
+        columns = (api_key.c.id.label("key_id"), api_key.c.digest, api_key.c.scopes, *SITE_COLUMNS)
         query = (
             select(*columns)
             .join(site, site.c.id == api_key.c.site_id)
@@ -83,30 +121,60 @@ class KeyStore:
             rows = await connection.execute(query)
             return {
                 bytes(row.digest): Principal(
-                    row.key_id, _site(row), frozenset(Scope(scope) for scope in row.scopes)
+                    row.key_id, site_of_row(row), frozenset(Scope(scope) for scope in row.scopes)
                 )
                 for row in rows
             }
 
     async def _load_sites(self, slugs: Sequence[str]) -> Mapping[str, Site]:
-        query = select(*_SITE).where(site.c.slug == func.any(list(slugs)))
+        query = select(*SITE_COLUMNS).where(site.c.slug == func.any(list(slugs)))
         async with self._engine.connect() as connection:
-            return {row.slug: _site(row) for row in await connection.execute(query)}
+            return {row.slug: site_of_row(row) for row in await connection.execute(query)}
 
 
 async def create_site(
-    engine: AsyncEngine, slug: str, name: str, timezone: str, currency: str
+    engine: AsyncEngine,
+    slug: str,
+    name: str,
+    timezone: str,
+    currency: str,
+    *,
+    rules: SiteRules = NO_RULES,
 ) -> Site:
     """Make a site with a secret of its own; ConflictError when the slug is taken."""
     async with writing(engine) as connection:
-        made = await _make_site(connection, slug, name, timezone, currency)
+        made = await _make_site(connection, slug, name, timezone, currency, rules=rules)
     if made is None:
         raise ConflictError(f"There is a site '{slug}' already.", code="site_exists")
     return made
 
 
+async def change_site(
+    engine: AsyncEngine, slug: str, changes: Mapping[str, Any]
+) -> Row[*tuple[Any, ...]] | None:
+    """Change a site's `name` and fields of its `SiteRules`; it, as `list_sites` has it.
+
+    None when there is no such site. Channels and hosts hold for events that come in from then on;
+    a changed lookback is applied by the worker to what was credited already.
+    """
+    columns = {name: value for name, value in changes.items() if name not in _LISTS}
+    lists = {name: changes[name] for name in _LISTS if name in changes}
+    if "channels" in lists:
+        lists["channels"] = [rule._asdict() for rule in lists["channels"]]
+    columns["rules"] = site.c.rules.op("||")(cast(lists, JSONB))
+    query = update(site).where(site.c.slug == slug).values(**columns).returning(*_LISTED)
+    async with writing(engine) as connection:
+        return (await connection.execute(query)).one_or_none()
+
+
 async def _make_site(
-    connection: AsyncConnection, slug: str, name: str, timezone: str, currency: str
+    connection: AsyncConnection,
+    slug: str,
+    name: str,
+    timezone: str,
+    currency: str,
+    *,
+    rules: SiteRules = NO_RULES,
 ) -> Site | None:
     values = {
         "slug": slug,
@@ -114,10 +182,13 @@ async def _make_site(
         "timezone": timezone,
         "currency": currency,
         "secret": secrets.token_bytes(SECRET_BYTES),
+        # Nothing was credited yet, so nothing has to be credited again.
+        "credited_days": rules.lookback_days,
+        **_columns_of(rules),
     }
-    query = upsert(site).values(values).on_conflict_do_nothing().returning(*_SITE)
+    query = upsert(site).values(values).on_conflict_do_nothing().returning(*SITE_COLUMNS)
     row = (await connection.execute(query)).one_or_none()
-    return None if row is None else _site(row)
+    return None if row is None else site_of_row(row)
 
 
 async def create_key(engine: AsyncEngine, site_id: int, name: str, scopes: frozenset[Scope]) -> str:
@@ -183,9 +254,8 @@ async def list_keys(engine: AsyncEngine) -> Sequence[Row[*tuple[Any, ...]]]:
 
 
 async def list_sites(engine: AsyncEngine) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Every site: `id`, `slug`, `name`, `timezone`, `currency`, `created_at`."""
-    columns = (site.c.id, site.c.slug, site.c.name, site.c.timezone, site.c.currency)
-    query = select(*columns, site.c.created_at).order_by(site.c.id)
+    """Every site: `SITE_COLUMNS`, `name`, `created_at`."""
+    query = select(*_LISTED).order_by(site.c.id)
     async with engine.connect() as connection:
         return (await connection.execute(query)).all()
 

@@ -1,8 +1,8 @@
 """The append: what one flush writes to the log, as one statement a site.
 
 Batch row, idempotency keys, log rows, new dimensions and details, and rejections are one statement,
-so that a flush of one site is one round trip and needs no transaction around it. Raw asyncpg, prepared once
-for each connection, with a generic plan: this is the hottest statement there is.
+so that a flush of one site is one round trip and needs no transaction around it. Raw asyncpg,
+prepared once for each connection, with a generic plan: this is the hottest statement there is.
 """
 
 from __future__ import annotations

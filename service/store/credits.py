@@ -23,18 +23,27 @@ def _step(model: Model) -> int:
     return moved(Measure.ORDERS, model) - Measure.ORDERS
 
 
-_BASE = ", ".join(f"({_step(model)})" for model in MOVING)
-
-# Of the touch number t.place of k.touches: what it gets of the whole, as a fraction.
-_SHARES = f"""
-    ({_step(Model.FIRST)}, CASE WHEN t.place = 1 THEN 1 ELSE 0 END, 1),
-    ({_step(Model.LINEAR)}, 1, k.touches),
-    ({_step(Model.POSITION_BASED)},
-     CASE WHEN k.touches = 2 THEN 1 WHEN t.place = 1 THEN 2 * (k.touches - 2) ELSE 1 END,
-     CASE WHEN k.touches = 2 THEN 2 ELSE 5 * (k.touches - 2) END),
-    ({_step(Model.TIME_DECAY)}, t.weight, k.weights)"""
+# Of touch number t.place of k.touches: what it gets of the whole, as a fraction.
+_SHARES = {
+    Model.FIRST: ("CASE WHEN t.place = 1 THEN 1 ELSE 0 END", "1"),
+    Model.LINEAR: ("1", "k.touches"),
+    Model.POSITION_BASED: (
+        "CASE WHEN k.touches = 2 OR t.place > 1 THEN 1 ELSE 2 * (k.touches - 2) END",
+        "CASE WHEN k.touches = 2 THEN 2 ELSE 5 * (k.touches - 2) END",
+    ),
+    Model.TIME_DECAY: ("t.weight", "k.weights"),
+}
 
 # All that a model gives goes to the last touch first, which then passes on the others' shares.
+_BASE = ", ".join(
+    f"({_step(model)}, k.dim_id, k.detail_id, 1), ({_step(model)}, r.dim_id, r.detail_id, -1)"
+    for model in MOVING
+)
+_PASSED_ON = ", ".join(
+    f"({_step(model)}, {touch}.dim_id, {touch}.detail_id, {sign}, {share}, {whole})"
+    for model, (share, whole) in _SHARES.items()
+    for touch, sign in (("t", 1), ("k", -1))
+)
 _MOVES = f"""
     FROM (
         SELECT cardinality(r.touch_dims) AS touches,
@@ -43,18 +52,14 @@ _MOVES = f"""
                (SELECT sum(weight) FROM unnest(r.touch_weights) AS weight) AS weights
         OFFSET 0
     ) AS k CROSS JOIN LATERAL (
-        SELECT w.model, e.dim_id, e.detail_id, e.sign, 1::numeric AS share, 1::numeric AS whole
-        FROM (VALUES {_BASE}) AS w(model)
-        CROSS JOIN (VALUES (k.dim_id, k.detail_id, 1), (r.dim_id, r.detail_id, -1))
-            AS e(dim_id, detail_id, sign)
+        SELECT m.*, 1::numeric AS share, 1::numeric AS whole
+        FROM (VALUES {_BASE}) AS m(model, dim_id, detail_id, sign)
         UNION ALL
-        SELECT s.model, e.dim_id, e.detail_id, e.sign, s.share, s.whole
+        SELECT m.*
         FROM unnest(r.touch_dims, r.touch_details, r.touch_weights) WITH ORDINALITY
             AS t(dim_id, detail_id, weight, place)
-        CROSS JOIN LATERAL (VALUES {_SHARES}) AS s(model, share, whole)
-        CROSS JOIN LATERAL (VALUES (t.dim_id, t.detail_id, 1), (k.dim_id, k.detail_id, -1))
-            AS e(dim_id, detail_id, sign)
-        WHERE t.place < k.touches AND s.share > 0
+        CROSS JOIN LATERAL (VALUES {_PASSED_ON}) AS m(model, dim_id, detail_id, sign, share, whole)
+        WHERE t.place < k.touches AND m.share > 0
     ) AS p"""
 
 _PART = "div(f.value * p.share, p.whole)"

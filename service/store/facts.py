@@ -122,12 +122,11 @@ def _amounts(fact: Fact) -> str:
     )
 
 
-def contributions(fact: Fact, rows: str, sign: int = 1) -> str:
-    """A SELECT of the contributions of `rows` (a table or CTE with the fact's columns).
+def contributions(fact: Fact, rows: str, value: str = "c.value") -> str:
+    """A SELECT of the contributions of `rows` (a table, CTE or SELECT with the fact's columns).
 
-    Columns: the fact's, value times `sign`; nothing that adds nothing.
+    Columns: the fact's, with `value` as the value; nothing that adds nothing.
     """
-    value = "c.value" if sign > 0 else "-c.value"
     columns = ", ".join(f"c.{name}" for name in fact.columns[:-1])
     return (
         f"SELECT {columns}, {value} AS value"

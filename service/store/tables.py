@@ -30,6 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
+from service.domain.dimensions import DIMENSIONS
+
 metadata = MetaData()
 _Time = DateTime(timezone=True)
 
@@ -185,14 +187,7 @@ dimension = Table(
     metadata,
     _site_id(),
     Column("dim_id", BigInteger, nullable=False),
-    _text("channel"),
-    _text("source"),
-    _text("medium"),
-    _text("campaign"),
-    _text("content"),
-    _text("term"),
-    _text("survey"),
-    _text("event"),
+    *(_text(name) for name in DIMENSIONS),
     PrimaryKeyConstraint("site_id", "dim_id", name="dimension_pkey"),
 )
 
@@ -237,6 +232,7 @@ visit = Table(
     Column("entry_seq", SmallInteger, nullable=False),
     Column("hits", Integer, nullable=False),
     _detail(),
+    Column("campaign_key", BigInteger, nullable=False, server_default=text("0")),
     Column("campaign_previous_at", _Time),
     PrimaryKeyConstraint("site_id", "visitor", "started_at", name="visit_pkey"),
     Index("visit_started_at", "site_id", "started_at", postgresql_include=["previous_at"]),
@@ -326,6 +322,13 @@ conversion = Table(
     PrimaryKeyConstraint("site_id", "batch_id", "seq", name="conversion_pkey"),
     Index("conversion_lead", "site_id", "lead", postgresql_where=text("lead IS NOT NULL")),
     Index("conversion_order_at", "site_id", "order_at", postgresql_where=text("refund")),
+    Index(
+        "conversion_of_customer",
+        "site_id",
+        "occurred_at",
+        postgresql_include=["customer", "quantity", "is_new", "dim_id"],
+        postgresql_where=text("customer IS NOT NULL AND NOT refund"),
+    ),
     Index("conversion_occurred_at", "site_id", "occurred_at"),
     Index("conversion_visitor", "site_id", "visitor", postgresql_where=text("visitor <> 0")),
     Index("conversion_customer", "site_id", "customer", "occurred_at"),

@@ -270,9 +270,7 @@ def scores(survey: str, column: str) -> list[dict[str, Any]]:
 
 
 def test_survey(service: Service) -> None:
-    site = service.of_site("airport", "America/Los_Angeles", "USD")
-    declared = site.request("PATCH", "/v1/sites/airport", {"props": ["area"]})
-    assert declared.status == 200, declared.body
+    site = service.of_site("airport", "America/Los_Angeles", "USD", dimensions=["area"])
     expected = answers("survey_2017")
     accepted, rejected = send(site, "/v1/survey-answers", scores("nps", "NETPRO"))
     assert (accepted, rejected) == (2_746, 84)

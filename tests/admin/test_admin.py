@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.ingest.sources import version
 from service.kit import json
 from tests.doors import cloned, doors, problem
 
@@ -30,13 +31,26 @@ async def made(client: httpx.AsyncClient, *scopes: str, site: str = "shop") -> s
     return str(answer.json()["key"])
 
 
+UNDECIDED: dict[str, Any] = {
+    "fiscal_month": 1,
+    "lookback_days": 30,
+    "late_hours": 24,
+    "dimensions": [],
+    "own_hosts": [],
+    "channels": [],
+}
+
+
 async def test_a_site_is_made_and_listed(client: httpx.AsyncClient) -> None:
     body = {"slug": "blog", "timezone": "America/New_York", "currency": "usd"}
     answer = await client.post("/v1/sites", json=body)
     assert answer.status_code == 201, answer.text
     site = {"slug": "blog", "name": "blog", "timezone": "America/New_York", "currency": "USD"}
+    site |= UNDECIDED
     assert answer.json() == site
-    sites = (await client.get("/v1/sites")).json()["sites"]
+    listed = (await client.get("/v1/sites")).json()
+    assert listed["sources_version"] == version()
+    sites = listed["sites"]
     assert [{**one, "created_at": None} for one in sites][-1] == {**site, "created_at": None}
     problem(await client.post("/v1/sites", json=body), 409, "site_exists")
 
@@ -63,6 +77,98 @@ async def test_a_site_that_cannot_be(
 ) -> None:
     document = problem(await client.post("/v1/sites", json=body), 422, code)
     assert document["detail"]["field"] == field
+
+
+DECIDED: dict[str, Any] = {
+    "name": "The wine shop",
+    "fiscal_month": 4,
+    "lookback_days": 90,
+    "late_hours": 0,
+    "dimensions": ["plan", "colour"],
+    "own_hosts": ["pay.example", "cart.example"],
+    "channels": [
+        {"channel": "Partners", "source": "Partner*"},
+        {"channel": "Brand", "medium": "cpc", "campaign": "brand"},
+    ],
+}
+STORED = DECIDED | {
+    "dimensions": ["colour", "plan"],
+    "own_hosts": ["cart.example", "pay.example"],
+    "channels": [
+        {"channel": "Partners", "source": "partner*", "medium": "", "campaign": ""},
+        {"channel": "Brand", "source": "", "medium": "cpc", "campaign": "brand"},
+    ],
+}
+
+
+async def test_a_site_decides_for_itself(client: httpx.AsyncClient) -> None:
+    made = (await client.post("/v1/sites", json={"slug": "wine", **DECIDED})).json()
+    where = {"slug": "wine", "timezone": "Europe/Copenhagen", "currency": "DKK"}
+    assert made == {**where, **STORED}
+    # One thing is changed, and all others stay.
+    answer = await client.patch("/v1/sites/wine", json={"own_hosts": [], "fiscal_month": 7})
+    assert answer.json() == {**where, **STORED, "own_hosts": [], "fiscal_month": 7}
+    unchanged = await client.patch("/v1/sites/wine", json={"name": None})
+    assert unchanged.json() == answer.json()
+    listed = (await client.get("/v1/sites")).json()["sites"]
+    (found,) = [site for site in listed if site["slug"] == "wine"]
+    assert {**found, **answer.json()} == found
+    emptied = {"dimensions": [], "channels": []}
+    assert (await client.patch("/v1/sites/wine", json=emptied)).json() == {
+        **answer.json(),
+        **emptied,
+    }
+
+
+async def test_what_a_site_decided_reaches_its_keys(client: httpx.AsyncClient) -> None:
+    body = {"slug": "ruled", "dimensions": ["plan"], "lookback_days": 7}
+    await client.post("/v1/sites", json=body)
+    secret = key(await made(client, "ingest", site="ruled"))
+    event = {"kind": "lead", "quantity": 1, "props": {"plan": "pro"}}
+    assert (await client.post("/v1/leads", json=event, headers=secret)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({"timezone": "UTC"}, "fixed_field", "timezone"),
+        ({"currency": "EUR"}, "fixed_field", "currency"),
+        ({"slug": "other"}, "fixed_field", "slug"),
+        ({"fiscal_month": 0}, "invalid", "fiscal_month"),
+        ({"fiscal_month": 13}, "invalid", "fiscal_month"),
+        ({"lookback_days": 0}, "invalid", "lookback_days"),
+        ({"lookback_days": 91}, "invalid", "lookback_days"),
+        ({"late_hours": -1}, "invalid", "late_hours"),
+        ({"late_hours": 721}, "invalid", "late_hours"),
+        ({"name": ""}, "invalid", "name"),
+        ({"dimensions": ["Plan"]}, "invalid", "dimensions/0"),
+        ({"dimensions": ["a-b"]}, "invalid", "dimensions/0"),
+        ({"dimensions": ["a" * 33]}, "invalid", "dimensions/0"),
+        ({"dimensions": [f"p{n}" for n in range(21)]}, "invalid", "dimensions"),
+        ({"own_hosts": ["https://shop.example"]}, "invalid", "own_hosts/0"),
+        ({"own_hosts": ["Shop.example"]}, "invalid", "own_hosts/0"),
+        ({"own_hosts": ["localhost"]}, "invalid", "own_hosts/0"),
+        ({"own_hosts": [f"a{n}.example" for n in range(51)]}, "invalid", "own_hosts"),
+        ({"channels": [{"channel": "X"}]}, "invalid", "channels/0"),
+        ({"channels": [{"channel": "", "source": "a"}]}, "invalid", "channels/0/channel"),
+        ({"channels": [{"channel": "x" * 65, "source": "a"}]}, "invalid", "channels/0/channel"),
+        ({"channels": [{"channel": "a\tb", "source": "a"}]}, "invalid", "channels/0/channel"),
+        ({"channels": [{"channel": "X", "host": "a"}]}, "unknown_field", "host"),
+        ({"channels": [{"channel": "X", "source": "a"}] * 101}, "invalid", "channels"),
+        ({"lookbackdays": 3}, "unknown_field", "lookbackdays"),
+    ],
+)
+async def test_what_a_site_cannot_decide(
+    client: httpx.AsyncClient, body: dict[str, Any], code: str, field: str
+) -> None:
+    document = problem(await client.patch("/v1/sites/shop", json=body), 422, code)
+    assert document["detail"]["field"] == field
+
+
+async def test_only_an_admin_changes_a_site_that_exists(client: httpx.AsyncClient) -> None:
+    problem(await client.patch("/v1/sites/nowhere", json={"name": "x"}), 404, "unknown_site")
+    reader = key(await made(client, "read", "ingest"))
+    problem(await client.patch("/v1/sites/shop", json={}, headers=reader), 403, "forbidden")
 
 
 async def test_a_key_is_shown_once_and_works_until_it_is_revoked(client: httpx.AsyncClient) -> None:

@@ -11,8 +11,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from service.cli import commands
-from service.domain.access import Scope
-from service.errors import ConflictError, KompasError, StartupError
+from service.domain.access import Scope, SiteRules
+from service.errors import ConflictError, InvalidError, KompasError, StartupError
 from service.store.access import KeyStore
 from tests.conftest import Database
 
@@ -69,6 +69,31 @@ async def test_what_no_site_can_have(run: Run, arguments: tuple[str, ...], word:
         result, KompasError if isinstance(result.exception, KompasError) else StartupError, word
     )
     assert (await run("site", "list")).output == ""
+
+
+async def test_a_site_is_changed(run: Run, database: Database) -> None:
+    await run("site", "create", "shop")
+    changed = await run(
+        *("site", "set", "shop", "--lookback-days", "90", "--fiscal-month", "4"),
+        *("--dimension", "plan", "--dimension", "colour", "--own-host", "pay.example"),
+    )
+    assert changed.output.splitlines() == [
+        "site shop: year from month 4, lookback 90 days, provisional for 24 hours",
+        "dimensions: colour, plan",
+        "own hosts: pay.example",
+    ]
+    assert "provisional for 2 hours" in (await run("site", "set", "shop", "--late-hours=2")).output
+    found = await KeyStore(database.engine).site("shop")
+    assert found is not None
+    assert found.rules == SiteRules(4, 90, 2, ("colour", "plan"), ("pay.example",))
+
+
+async def test_what_no_site_can_be_changed_to(run: Run) -> None:
+    await run("site", "create", "shop")
+    refused(
+        await run("site", "set", "shop", "--lookback-days", "91"), InvalidError, "lookback_days"
+    )
+    refused(await run("site", "set", "nowhere", "--name", "x"), StartupError, "nowhere")
 
 
 async def test_a_key_is_shown_once_and_works(run: Run, database: Database) -> None:

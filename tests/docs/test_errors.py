@@ -15,7 +15,7 @@ import service
 from service.errors import KompasError
 from service.ingest.refusals import RefusalCode
 from service.kit.payload import Strict
-from service.kpi import compute
+from service.kpi import compute, uncertainty
 from service.kpi.catalogue import load_catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +107,7 @@ def test_every_refusal_is_used() -> None:
 def test_every_reason_and_flag_of_a_value_is_documented() -> None:
     formulas = [formula for kpi in load_catalogue() for formula in kpi.views.values()]
     needed = [formula.requires.reason for formula in formulas if formula.requires]
-    assert {row[0] for row in NULLS} == {*compute.Reason, *compute.Flag, *needed}
+    assert {row[0] for row in NULLS} == {*compute.Reason, *uncertainty.Flag, *needed}
 
 
 def test_every_row_says_what_it_means_and_what_to_do() -> None:

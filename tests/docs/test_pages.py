@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from service.kpi.catalogue import load_catalogue, read_entries
 from service.settings import ENV_PREFIX, Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 DEPLOY = ROOT / "docs" / "how-to" / "deploy.md"
+OWN_KPIS = ROOT / "docs" / "how-to" / "own-kpis.md"
 LINK = re.compile(r"\]\(([^)#\s]+)")
 
 
@@ -117,6 +119,12 @@ def test_the_lines_for_a_proxy_are_settings(monkeypatch: pytest.MonkeyPatch) -> 
     settings = load_settings()
     assert settings.public_url == "https://stats.example.dk"
     assert len(settings.trusted_proxies) == 2
+
+
+def test_the_example_of_an_own_kpi_is_sound(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(block(OWN_KPIS, "toml", "[[kpi]]"))
+    (entry,) = read_entries(tmp_path)
+    assert load_catalogue(more=[entry]).get(entry.id).own
 
 
 def test_the_scrape_example_is_the_deployed_one() -> None:

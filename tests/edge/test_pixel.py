@@ -60,6 +60,38 @@ async def test_a_page_view_byte_for_byte(edge: Edge) -> None:
     assert (place.source, place.medium) == ("google", "cpc")
 
 
+async def test_where_somebody_looked(edge: Edge) -> None:
+    """The country is believed of a trusted proxy, the device is the browser's own."""
+    how: dict[str, Any] = {
+        "headers": {"CF-IPCountry": "DK"},
+        "trusted_proxies": (ip_network("10.0.0.0/8"),),
+        "country_header": "CF-IPCountry",
+    }
+    for peer, country in (("10.1.2.3", "DK"), ("203.0.113.9", "")):
+        assert code(await fire(edge, peer=peer, **how)) == (200, None)
+        event = await edge.last_event()
+        (detail,) = await edge.rows(
+            "SELECT * FROM detail WHERE detail_id = :id", id=event.detail_id
+        )
+        assert (detail.page, detail.country, detail.device) == ("/shoes", country, "desktop")
+        assert detail.props == {}
+
+
+async def test_a_server_is_not_where_its_visitors_are(edge: Edge) -> None:
+    event = {"kind": "lead", "quantity": 1}
+    how: dict[str, Any] = {
+        "headers": {"CF-IPCountry": "DK"},
+        "peer": "10.1.2.3",
+        "trusted_proxies": (ip_network("10.0.0.0/8"),),
+        "country_header": "CF-IPCountry",
+    }
+    for key, country in (("public", "DK"), ("ingest", None)):
+        assert (await edge.post("/v1/leads", event, key=key, **how)).status_code == 200
+        stored = await edge.last_event()
+        found = await edge.rows("SELECT * FROM detail WHERE detail_id = :id", id=stored.detail_id)
+        assert [detail.country for detail in found] == ([country] if country else [])
+
+
 async def test_every_parameter(edge: Edge) -> None:
     query = {
         "url": "https://shop.example/ø", "ref": "https://blog.example/a", "title": "Skø",

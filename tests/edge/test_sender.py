@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from service.domain.access import Site
 from service.domain.kinds import Kind
-from service.edge.sender import Sender, address_of, facts_of, sender_of
+from service.edge.options import EdgeOptions
+from service.edge.sender import Sender, address_of, country_of, facts_of, sender_of
 from service.ingest.intake import RequestFacts
 
 PROXIES = tuple(map(ip_network, ("10.0.0.0/8", "::1/128")))
@@ -69,7 +70,7 @@ def test_an_address_is_one_or_the_peer(forwarded: list[str]) -> None:
     ],
 )
 def test_signals_of_the_browser(headers: dict[bytes, bytes], opted_out: bool) -> None:
-    found = sender_of(scope("203.0.113.9"), {b"user-agent": b"Firefox", **headers}, ())
+    found = sender_of(scope("203.0.113.9"), {b"user-agent": b"Firefox", **headers}, EdgeOptions())
     assert found.opted_out is opted_out
     assert found.user_agent == "Firefox"
 
@@ -87,20 +88,46 @@ def test_signals_of_the_browser(headers: dict[bytes, bytes], opted_out: bool) ->
 def test_what_browsers_say_when_they_fetch_ahead(
     headers: dict[bytes, bytes], prefetch: bool
 ) -> None:
-    assert sender_of(scope("203.0.113.9"), headers, ()).prefetch is prefetch
+    assert sender_of(scope("203.0.113.9"), headers, EdgeOptions()).prefetch is prefetch
 
 
 def test_all_that_is_known_of_a_sender_is_handed_on() -> None:
     site = Site(7, "shop", "Europe/Copenhagen", "DKK", b"s")
-    sender = Sender("Firefox", "203.0.113.9", opted_out=True, prefetch=True)
+    sender = Sender("Firefox", "203.0.113.9", opted_out=True, prefetch=True, country="DK")
     found = facts_of(sender, site, "/v1/leads", Kind.LEAD, repaired=True)
     assert found == RequestFacts(
-        site, "/v1/leads", Kind.LEAD, "Firefox", "203.0.113.9", True, True, True, True
+        site, "/v1/leads", Kind.LEAD, "Firefox", "203.0.113.9", True, True, True, True, country="DK"
     )
 
 
 def test_a_sender_does_not_show_itself() -> None:
     """Neither in a log line nor in a traceback."""
-    found = sender_of(scope("203.0.113.9"), {b"user-agent": b"Firefox"}, ())
+    found = sender_of(scope("203.0.113.9"), {b"user-agent": b"Firefox"}, EdgeOptions())
     assert "203" not in repr(found)
     assert "Firefox" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("peer", "header", "said", "country"),
+    [
+        ("10.1.2.3", "CF-IPCountry", b"DK", "DK"),
+        ("10.1.2.3", "CF-IPCountry", b" dk ", "DK"),
+        ("10.1.2.3", "CF-IPCountry", b"XX", ""),
+        ("10.1.2.3", "CF-IPCountry", b"xx", ""),
+        ("10.1.2.3", "CF-IPCountry", b"T1", ""),
+        ("10.1.2.3", "CF-IPCountry", b"DNK", ""),
+        ("10.1.2.3", "CF-IPCountry", b"D", ""),
+        ("10.1.2.3", "CF-IPCountry", b"\xc6\xd8", ""),
+        ("10.1.2.3", "CF-IPCountry", b"", ""),
+        ("203.0.113.9", "CF-IPCountry", b"DK", ""),  # anybody can write a header
+        ("10.1.2.3", None, b"DK", ""),
+        ("10.1.2.3", "X-Country", b"DK", ""),
+    ],
+)
+def test_a_country_is_what_a_trusted_proxy_says(
+    peer: str, header: str | None, said: bytes, country: str
+) -> None:
+    options = EdgeOptions(trusted_proxies=PROXIES, country_header=header)
+    headers = {b"cf-ipcountry": said}
+    assert country_of(scope(peer), headers, options) == country
+    assert sender_of(scope(peer), headers, options).country == country

@@ -56,7 +56,7 @@ def refused(event: Any, **facts: Any) -> Refusal:
     """The refusal of an unacceptable event."""
     submission = take(event, **facts)
     assert submission.rows == []
-    assert submission.dimensions == {}
+    assert (submission.dimensions, submission.details) == ({}, {})
     (found,) = submission.refusals
     return found
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.domain.access import NO_RULES, ChannelRule, SiteRules
 from service.domain.dimensions import Dimension, dimension_id
 from service.ingest import channels
 from service.ingest.channels import (
@@ -20,10 +21,14 @@ SHOP = "shop.example"
 
 
 def arrived(
-    query: str = "", referrer: str = "", said: Tags | None = None, page: str = SHOP
+    query: str = "",
+    referrer: str = "",
+    said: Tags | None = None,
+    page: str = SHOP,
+    rules: SiteRules = NO_RULES,
 ) -> Dimension:
     """The dimension of a page view on the shop."""
-    return classify(said or Tags(), referrer, page, query)
+    return classify(said or Tags(), referrer, page, query, rules)
 
 
 # --- GA4's table, row by row ------------------------------------------------------------------
@@ -189,7 +194,11 @@ def test_a_shopping_campaign_is_not_any_word_that_ends_in_shop(
         ("gemini.google.com", "AI Assistants", "gemini", "referral"),
         ("www.amazon.de", "Organic Shopping", "amazon", "referral"),
         ("www.blog.example", "Referral", "blog.example", "referral"),
-        ("checkout.stripe.com", "Referral", "checkout.stripe.com", "referral"),
+        ("checkout.stripe.com", "Direct", "", ""),  # who has paid comes back
+        ("www.paypal.com", "Direct", "", ""),
+        ("pay.amazon.com", "Direct", "", ""),
+        ("products.mobilepay.dk", "Direct", "", ""),
+        ("notstripe.com", "Referral", "notstripe.com", "referral"),
         (SHOP, "Direct", "", ""),
         (f"www.{SHOP}", "Direct", "", ""),
         (f"checkout.{SHOP}", "Direct", "", ""),
@@ -296,6 +305,61 @@ def test_an_event_that_is_no_visit_has_its_fields_or_nothing() -> None:
         "Paid Search", "google", "cpc", "Spring"
     )
     assert from_tags(Tags(source="(direct)", medium="(none)")) == Dimension("Direct")
+
+
+# --- What a site decides for itself ------------------------------------------------------------
+
+OWN = SiteRules(
+    own_hosts=("pay.example", "forum.vendor.test"),
+    channels=(
+        ChannelRule("Partners", source="partner*"),
+        ChannelRule("Brand Search", source="google", medium="cpc", campaign="brand*"),
+        ChannelRule("Never", source="partner-x"),
+        ChannelRule("Newsletter", medium="email", campaign="nyt"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "medium", "campaign", "channel"),
+    [
+        ("partner", "cpc", "", "Partners"),
+        ("Partner-X", "", "", "Partners"),  # the first that is met
+        ("google", "cpc", "Brand DK", "Brand Search"),
+        ("google", "cpc", "dk brand", "Paid Search"),
+        ("google", "organic", "brand", "Organic Search"),
+        ("", "email", "Nyt", "Newsletter"),
+        ("", "email", "nyt 2", "Email"),
+        ("", "", "", "Direct"),
+    ],
+)
+def test_a_site_s_own_rules_come_first(
+    source: str, medium: str, campaign: str, channel: str
+) -> None:
+    said = Tags(source, medium, campaign)
+    general = channel_of(source, medium, campaign)
+    for _ in range(2):  # what was answered for one site is not answered to another
+        assert arrived(said=said, rules=OWN).channel == channel
+        assert arrived(said=said).channel == general
+    if any(said):
+        assert from_tags(said, OWN).channel == channel
+        assert from_tags(said).channel == general
+
+
+@pytest.mark.parametrize(
+    ("referrer", "channel"),
+    [
+        ("pay.example", "Direct"),
+        ("www.pay.example", "Direct"),
+        ("mypay.example", "Referral"),
+        ("forum.vendor.test", "Direct"),
+        ("vendor.test", "Referral"),  # what is above an own host is not the site's
+        ("www.google.com", "Organic Search"),
+    ],
+)
+def test_own_hosts_are_no_source(referrer: str, channel: str) -> None:
+    assert arrived(referrer=referrer, rules=OWN).channel == channel
+    assert arrived(referrer="pay.example").channel == "Referral"
 
 
 # --- What holds for everything ----------------------------------------------------------------

@@ -95,6 +95,8 @@ ACCEPTED: list[tuple[Kind, dict[str, Any]]] = [
     (Kind.CONVERSION, {"value": 129.95}),
     (Kind.CONVERSION, {"value": "0.000001", "items": ["a", {"b": 1}], "new_customer": False}),
     (Kind.CONVERSION, {"order": 17, "id": 3}),
+    (Kind.CONVERSION, {"items": [{"value": -5, "quantity": "2 m"}, {"price": "0.5"}, 7, None]}),
+    (Kind.CONVERSION, {"items": [{"value": None, "product": {"a": 1}}]}),
     (Kind.AD_SPEND, {"clicks": "12", "occurred_at": "2026-05-01"}),
     (Kind.PAGE_VIEW, {"url": "HTTPS://Shop.example", "occurred_at": "2026-05-01T10:00:00Z"}),
     (Kind.SURVEY_ANSWER, {"survey": "awareness_aided", "score": True}),

@@ -57,24 +57,24 @@ def test_what_fields_take(parse: Parser, value: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("address", "page"),
     [
-        ("https://shop.example", Page("shop.example", "shop.example/", "")),
-        ("HTTP://SHOP.example:80/A?b=C&d#e", Page("shop.example", "shop.example/A", "b=C&d")),
-        ("https://shop.example:8443", Page("shop.example", "shop.example:8443/", "")),
-        ("https://u:p@shop.example/", Page("shop.example", "shop.example/", "")),
-        ("https://shop.example?a=/b", Page("shop.example", "shop.example/", "a=/b")),
-        ("https://[::1]:8000/a", Page("[::1]", "[::1]:8000/a", "")),
-        (
-            " https://sh\u00f8p.example/\u00e6 ",
-            Page("sh\u00f8p.example", "sh\u00f8p.example/\u00e6", ""),
-        ),
-        (
-            "https://shop.example/" + "x" * 600,
-            Page("shop.example", "shop.example/" + "x" * 600, ""),
-        ),
+        ("https://shop.example", ("shop.example", "", "/")),
+        ("HTTP://SHOP.example:80/A?b=C&d#e", ("shop.example", "b=C&d", "/A")),
+        ("https://shop.example:443/", ("shop.example", "", "/")),
+        ("https://u:p@shop.example/", ("shop.example", "", "/")),
+        ("https://shop.example?a=/b", ("shop.example", "a=/b", "/")),
+        ("https://[::1]/a", ("[::1]", "", "/a")),
+        (" https://sh\u00f8p.example/\u00e6 ", ("sh\u00f8p.example", "", "/\u00e6")),
+        ("https://shop.example/" + "x" * 600, ("shop.example", "", "/" + "x" * 600)),
     ],
 )
-def test_pages(address: str, page: Page) -> None:
-    assert parse_page(address) == page
+def test_pages(address: str, page: tuple[str, str, str]) -> None:
+    host, query, path = page
+    assert parse_page(address) == Page(host, host + path, query, path)
+
+
+def test_an_unusual_port_is_part_of_a_page() -> None:
+    expected = Page("shop.example", "shop.example:8443/a", "", "/a")
+    assert parse_page("https://shop.example:8443/a") == expected
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.dimensions import Dimension, dimension_id
+from service.domain.dimensions import Detail, Dimension, detail_id, dimension_id
 from service.domain.events import Receipt, Refusal
 from service.ingest import flush
-from service.ingest.flush import KnownDimensions, Part, Pending, Plan, halves, whole
+from service.ingest.flush import Known, Part, Pending, Plan, halves, whole
 from service.store.append import Appended
-from tests.submissions import NAMED, row, submission, with_ids
+from tests.submissions import NAMED, SEEN, row, submission, with_ids
 
 REFUSAL = Refusal(9, "code", "", "", "")
 
@@ -55,13 +55,13 @@ async def test_bisecting_ends_at_single_events_and_loses_nothing(
 
 async def test_a_batch_per_site_in_the_order_of_their_ids() -> None:
     parts = [whole(pending(1, 2, site_id=site_id)) for site_id in (3, 1, 2, 3)]
-    plan = Plan(parts, KnownDimensions())
+    plan = Plan(parts, Known())
     assert [(batch.site_id, len(batch.rows)) for batch in plan.batches] == [(1, 2), (2, 2), (3, 2)]
 
 
 async def test_receipts_are_written_by_event_when_all_is_committed() -> None:
     first, second = pending(1, 2, None), pending(2, 3)
-    plan = Plan([whole(first), whole(second)], KnownDimensions())
+    plan = Plan([whole(first), whole(second)], Known())
     [batch] = plan.batches
     assert [each.key and each.key.int for each in batch.rows] == [1, 2, None, 3]
     tally = plan.settle([Appended(frozenset({1, 2, 3}))])
@@ -76,7 +76,7 @@ async def test_a_receipt_waits_for_every_part_of_its_request() -> None:
     rows = request.submission.rows
     for n in range(2):
         assert not request.done.done()
-        Plan([Part(request, rows[n : n + 1], ())], KnownDimensions()).settle([Appended()])
+        Plan([Part(request, rows[n : n + 1], ())], Known()).settle([Appended()])
     assert request.done.result() == Receipt(2, 0, [])
 
 
@@ -84,7 +84,7 @@ async def test_only_dimensions_that_are_used_and_not_known_are_sent() -> None:
     other = Dimension("Email")
     sent = submission(1, [row(0), row(1, dimension=other)], [NAMED, other, Dimension("Referral")])
     request = Pending(sent, asyncio.get_running_loop().create_future())
-    known = KnownDimensions()
+    known = Known()
     [batch] = Plan([Part(request, sent.rows[:1], ())], known).batches
     assert batch.dimensions == {dimension_id(NAMED): NAMED}
     known.learn([batch])
@@ -96,12 +96,32 @@ async def test_only_dimensions_that_are_used_and_not_known_are_sent() -> None:
 
 
 async def test_what_is_known_is_bounded() -> None:
-    known = KnownDimensions()
-    names = {n: Dimension(f"c{n}") for n in range(flush.KNOWN_DIMENSIONS + 1)}
+    known = Known()
+    names = {n: Dimension(f"c{n}") for n in range(flush.KNOWN_NAMES + 1)}
     [batch] = Plan([whole(pending(1))], known).batches
-    batch.dimensions = {dimension_id(NAMED): NAMED}
+    assert (batch.dimensions.keys(), batch.details.keys()) == (
+        {dimension_id(NAMED)},
+        {detail_id(SEEN)},
+    )
     known.learn([batch])
-    assert known.new_of(whole(pending(1))) == {}
+    [batch] = Plan([whole(pending(1))], known).batches
+    assert (batch.dimensions, batch.details) == ({}, {})
     batch.dimensions = names
     known.learn([batch])
-    assert known.new_of(whole(pending(1))) != {}
+    [batch] = Plan([whole(pending(1))], known).batches
+    assert (len(batch.dimensions), batch.details) == (1, {})
+
+
+async def test_only_details_of_a_part_are_sent() -> None:
+    other = Detail("/cart")
+    sent = submission(1, [row(0), row(1, detail=other)], details=[SEEN, other])
+    request = Pending(sent, asyncio.get_running_loop().create_future())
+    known = Known()
+    [batch] = Plan([Part(request, sent.rows[1:], ())], known).batches
+    assert batch.details == {detail_id(other): other}
+    known.learn([batch])
+    [batch] = Plan([whole(request)], known).batches
+    assert batch.details == {detail_id(SEEN): SEEN}
+    known.forget()
+    [batch] = Plan([whole(request)], known).batches
+    assert len(batch.details) == 2

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from service.domain.access import ChannelRule, SiteRules
 from service.domain.dimensions import Dimension, dimension_id
 from service.domain.kinds import EMAIL_KINDS, Kind
 from service.ingest.kinds import DOORS, KINDS
@@ -46,13 +48,14 @@ CASES: list[tuple[Kind, dict[str, Any], dict[str, Any]]] = [
         {
             "order": "B-17", "value": "1299.00", "currency": "dkk", "customer": "c-42",
             "new_customer": True, "lead": "l-1", "cost_of_goods": 700,
-            "items": [{"sku": "a", "price": 1.5}, "b"],
+            "items": [{"sku": "a", "price": Decimal("1.5")}, "b"],
         },
         {
             "order": hashed("order", "B-17"), "quantity": 1, "value": 1299000000,
             "currency": "DKK", "customer": hashed("customer", "c-42"), "new": True,
             "lead": hashed("lead", "l-1"), "cost": 700000000,
-            "items": [{"sku": "a", "price": 1.5}, "b"],
+            "items": [{"sku": "a", "price": Decimal("1.5")}, "b"],
+            "lines": [["a", None, 1500000]],
         },
     ),
     (
@@ -73,9 +76,10 @@ CASES: list[tuple[Kind, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         Kind.AD_SPEND,
-        {"cost": "30590879.82", "impressions": 10, "clicks": "3"},
+        {"cost": "30590879.82", "impressions": 10, "clicks": "3", "invalid_clicks": 1,
+         "viewable": 5, "measurable": 8},
         {"day": "2026-05-01", "cost": 30590879820000, "currency": "DKK", "impressions": 10,
-         "clicks": 3},
+         "clicks": 3, "invalid_clicks": 1, "viewable": 5, "measurable": 8},
     ),
     (
         Kind.SOCIAL_POST,
@@ -195,3 +199,23 @@ def test_a_survey_is_a_dimension_and_a_search_has_no_channel() -> None:
     assert answer == Dimension("Organic Search", "google", survey="Our own")
     assert placed(good(Kind.SEARCH_VOLUME)) == Dimension(term="kompas")
     assert placed(good(Kind.SEARCH_VOLUME, source="google")).channel == ""
+
+
+def test_a_custom_event_s_name_is_a_dimension() -> None:
+    assert placed(good(Kind.CUSTOM)) == Dimension(event="brochure")
+    assert placed(good(Kind.CUSTOM, name=" for anna@example.dk\x1f! ")) == Dimension(
+        event="for [email] !"
+    )
+    long = placed(good(Kind.CUSTOM, source="google", medium="cpc", name="n" * 8000))
+    assert long == Dimension("Paid Search", "google", "cpc", event="n" * 8000)
+
+
+def test_a_site_s_own_channels_hold_for_every_kind() -> None:
+    rules = SiteRules(channels=(ChannelRule("Partners", source="google"),))
+    site = replace(SITE, rules=rules)
+    for kind in Kind:
+        # A search came by nobody.
+        channel = "" if kind is Kind.SEARCH_VOLUME else "Partners"
+        event = good(kind, source="google", medium="cpc")
+        assert placed(event, site=site).channel == channel
+        assert placed(event).channel == ("" if kind is Kind.SEARCH_VOLUME else "Paid Search")

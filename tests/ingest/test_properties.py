@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.domain.dimensions import dimension_id
+from service.domain.dimensions import detail_id, dimension_id
 from service.domain.events import Submission
 from service.domain.kinds import Kind
 from service.ingest.kinds import KINDS
@@ -71,6 +71,8 @@ def check(submission: Submission, count: int) -> None:
         assert -(2**63) <= row.visitor < 2**63
         assert row.occurred_at.tzinfo is not None
         assert isinstance(json.loads(row.data.encode())[0], dict)
+        assert row.detail_id == 0 or detail_id(submission.details[row.detail_id]) == row.detail_id
+    assert submission.details.keys() <= {row.detail_id for row in submission.rows}
     assert submission.dimensions.keys() <= {row.dim_id for row in submission.rows}
     for dimension in submission.dimensions.values():
         "".join(dimension).encode()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
+from datetime import date
 from importlib.resources import files
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.ingest import sources
-from service.ingest.sources import CATEGORIES, Source, canonical, category_of, source_of_host
+from service.ingest.sources import (
+    CATEGORIES,
+    Source,
+    canonical,
+    category_of,
+    is_payment,
+    source_of_host,
+    version,
+)
 
 DATA = tomllib.loads((files("service.ingest") / "sources.toml").read_text("utf-8"))
 HOSTS = [
@@ -162,7 +171,7 @@ def test_aliases_lead_to_names() -> None:
     names = {name for category in CATEGORIES for name in DATA[category]}
     assert set(DATA["aliases"].values()) <= names
     assert not set(DATA["aliases"]) & names
-    assert set(DATA) == {*CATEGORIES, "aliases"}
+    assert set(DATA) == {*CATEGORIES, "aliases", "payment", "version"}
 
 
 def test_hosts_have_the_form_that_is_looked_up() -> None:
@@ -184,6 +193,39 @@ def test_every_host_of_the_list_is_found_by_itself(code: str) -> None:
             found = source_of_host(variant)
             assert found is not None, variant
             assert found == Source(category, name), variant
+
+
+def test_the_list_says_its_version() -> None:
+    assert version() == DATA["version"]
+    assert date.fromisoformat(version()).year >= 2026
+
+
+@pytest.mark.parametrize(
+    ("host", "pays"),
+    [
+        ("checkout.stripe.com", True),
+        ("stripe.com", True),
+        ("pay.klarna.com", True),
+        ("ssl.ditonlinebetalingssystem.dk", True),
+        ("payment.quickpay.net", True),
+        ("epayment.nets.eu", True),
+        ("www.amazon.com", False),
+        ("stripe.com.evil.example", False),
+        ("", False),
+        ("a." * 200 + "stripe.com", False),
+    ],
+)
+def test_where_orders_are_paid(host: str, pays: bool) -> None:
+    assert is_payment(host) is pays
+
+
+def test_a_payment_provider_is_no_source() -> None:
+    """Of what is below it neither: `pay.amazon.com` would otherwise win by being longer."""
+    for hosts in DATA["payment"].values():
+        for host in hosts.split():
+            assert is_payment(host)
+            found = source_of_host(host)
+            assert found is None or host.startswith(("pay.", "payments.")), host
 
 
 @settings(deadline=None)

@@ -41,6 +41,14 @@ def test_a_period_becomes_days_of_the_sites_calendar() -> None:
     assert len({day["key"] for day in days}) == 3
 
 
+@pytest.mark.parametrize(
+    "name", ["impressions", "clicks", "invalid_clicks", "viewable", "measurable"]
+)
+def test_every_count_of_an_advertisement_is_spread(name: str) -> None:
+    spend = over(Kind.AD_SPEND, "2026-05-01", "2026-05-03", cost="1", **{name: 7})
+    assert [data(row)[name] for row in rows(spend)] == [2, 2, 3]
+
+
 def test_a_day_of_a_period_is_the_same_statement_as_that_day_alone() -> None:
     for kind in (Kind.AD_SPEND, Kind.SEARCH_VOLUME):
         month = rows(over(kind, "2026-04-01", "2026-04-30"))

@@ -168,8 +168,12 @@ class Check:
             if any(part.amount(term) for term in self.formula.terms)
         }
         assert rows.keys() <= parts.keys(), self.kpi.id
+        sizes = []
         for labels, row in rows.items():
-            self.figure(row, parts[labels])
+            figure = expected(self.formula, parts[labels], self.never)
+            agrees(row, self.kpi, figure)
+            sizes.append((self.size(figure), labels))
+        self.order(sizes)
         others = parts.keys() - rows.keys()
         if top is None or len(parts) <= top:
             assert not others, (self.kpi.id, others)
@@ -178,7 +182,6 @@ class Check:
             assert len(rows) == top
             assert rest["rows"] == len(others)
             self._rest(rest, rows.keys())
-        self.order([*rows])
         if not (rest and rest["reason"] == "not_additive"):
             self.sums([*rows.values()], rest)
 
@@ -190,14 +193,17 @@ class Check:
         parts = self.inside.split(lambda one: tuple(label(one, name) for name in by) in shown)
         self.figure(rest, parts[False])
 
-    def order(self, labels: list[tuple[str, ...]]) -> None:
-        """The largest rows first, by the side of the formula that is larger on the whole."""
-        whole = [self.answer[side] or 0 for side in ("numerator", "denominator")]
-        side = "denominator" if abs(whole[1]) > abs(whole[0]) else "numerator"
-        rows = self.answer["breakdown"]
-        sizes = [-1 if row[side] is None else abs(Fraction(row[side])) for row in rows]
-        keys = [(-float(size), names) for size, names in zip(sizes, labels, strict=True)]
+    def order(self, sizes: list[tuple[float, tuple[str, ...]]]) -> None:
+        """The largest rows first."""
+        keys = [(-size, labels) for size, labels in sizes]
         assert keys == sorted(keys), self.kpi.id
+
+    def size(self, figure: Figure) -> float:
+        """By the side that is larger on the whole; what is derived has a value only."""
+        whole = [abs(self.answer[side] or 0) for side in ("numerator", "denominator")]
+        side = figure.denominator if whole[1] > whole[0] else figure.numerator
+        size = figure.value if side is None else side
+        return -1.0 if size is None else float(abs(size))
 
 
 def _are_calendar_units(edges: list[datetime], grain: str, tz: ZoneInfo) -> None:

@@ -204,6 +204,8 @@ async def test_a_comparison_says_by_how_much(make_world: Make) -> None:
         "reason": None,
         "change": 20,
         "change_ratio": Decimal("0.25"),
+        "beyond_noise": None,  # of months that are 28 and 31 days long
+        "noise_method": None,
     }
     year = (await world.ask_one("revenue", window="last_month", compare="previous_year"))["compare"]
     assert (year["value"], year["change"], year["change_ratio"]) == (200, -100, Decimal("-0.5"))
@@ -383,9 +385,9 @@ async def test_the_frame_of_an_answer(make_world: Make) -> None:
     await world.happen(lead("2026-03-05T10:00", "a"))
     found = await world.ask_one("lead_to_customer", tz="America/New_York", **MARCH)
     assert list(found) == [
-        "kpi", "version", "unit", "direction", "currency", "view", "window", "value", "reason",
-        "numerator", "denominator", "interval", "flags", "also", "compare", "series", "breakdown",
-        "benchmark", "as_of",
+        "kpi", "version", "unit", "direction", "currency", "view", "model", "counting", "window",
+        "value", "reason", "numerator", "denominator", "interval", "flags", "also", "compare",
+        "series", "breakdown", "rest", "benchmark", "provisional", "cohort", "as_of",
     ]  # fmt: skip
     assert (found["view"], found["unit"], found["direction"]) == ("cohort", "fraction", "up")
     assert found["window"] == {

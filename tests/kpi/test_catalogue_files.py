@@ -160,20 +160,21 @@ def test_a_file_with_a_number_of_a_thousand_digits_is_refused(tmp_path: Path) ->
 
 def test_the_newest_version_is_meant_and_older_ones_stay(tmp_path: Path) -> None:
     old = KPI.format(id="half").replace("0.1", "0.5") + 'status = "superseded"\n'
-    new = KPI.format(id="half") + "version = 3\n"
-    (tmp_path / "a.toml").write_text(DEFAULTS + new + old + KPI.format(id="other"))
+    middle = old + "version = 2\n"
+    new = KPI.format(id="half") + "version = 4\n"
+    (tmp_path / "a.toml").write_text(DEFAULTS + old + middle + new + KPI.format(id="other"))
     found = load_catalogue(tmp_path)
     assert list(found.kpis) == ["half", "other"]
-    assert [kpi.version for kpi in found.versions("half")] == [3, 1]
+    assert [kpi.version for kpi in found.versions("half")] == [4, 2, 1]
     assert [kpi.version for kpi in found.versions("other")] == [1]
-    assert found.get("half") is found.get("half", 3)
+    assert found.get("half") is found.get("half", 4)
     older = found.get("half", 1)
     assert older.status is Status.SUPERSEDED
     assert older.views[""].numerator[0].weight == Fraction(1, 2)
-    with pytest.raises(NotFoundError, match="no version 2 of half; there is 3, 1") as caught:
-        found.get("half", 2)
+    with pytest.raises(NotFoundError, match="no version 3 of half; there is 4, 2, 1") as caught:
+        found.get("half", 3)
     assert caught.value.code == "unknown_version"
-    assert caught.value.detail == {"field": "version", "versions": [3, 1]}
+    assert caught.value.detail == {"field": "version", "versions": [4, 2, 1]}
     with pytest.raises(NotFoundError):
         found.versions("third")
 

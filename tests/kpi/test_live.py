@@ -130,6 +130,7 @@ def test_what_a_new_kpi_s_version_is_does_not_matter() -> None:
 def test_entries_are_stored_one_after_the_other() -> None:
     second, third = entry(version=2, **NEW_MEANING), entry(version=3)
     assert outcomes([entry(), second, third], []) == [Outcome.CREATED] * 3
+    assert outcomes([second, third], stored(entry())) == [Outcome.CREATED] * 2
     old = entry(status="superseded")
     again = [old, second, entry(version=3, **NEW_TEXT)]
     assert outcomes(again, stored(entry(), second, third)) == [

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.domain.access import Site
 from tests.kpi.world import CATALOGUE, NOW, World
 
-BIG = {"event", "event_any", "rollup_quarter", "rollup_day", "visit", "conversion", "message",
-       "lead", "statement"}  # fmt: skip
+BIG = {"event", "event_any", "rollup_quarter", "rollup_day", "rollup_recency", "visit",
+       "conversion", "message", "lead", "statement"}  # fmt: skip
 
 # Another site's rows are there as well: an index that ignored the site would find them, too.
 FILL = """
@@ -28,10 +28,17 @@ INSERT INTO rollup_day SELECT site_id, date_trunc('day', bucket, 'Europe/Copenha
     sum(value), measure, currency FROM rollup_quarter GROUP BY 1, 2, 3, 5, 6;
 INSERT INTO dimension SELECT s, d, 'Email', 'own', 'mail', 'c' || d
     FROM generate_series({first}, {first} + 1) s CROSS JOIN generate_series(1, 49) d;
+INSERT INTO detail SELECT s, d, '/page/' || d, 'DK', 'mobile', '{{"plan": "pro"}}'
+    FROM generate_series({first}, {first} + 1) s CROSS JOIN generate_series(1, 99) d;
 INSERT INTO visit SELECT site_id, n, at, at, CASE WHEN n % 3 = 0 THEN at - interval '9 days' END,
-    n % 50, 1, 0, 1 FROM n;
-INSERT INTO conversion SELECT site_id, n, 0, at, false, gen_random_uuid(), gen_random_uuid(), n,
-    'DKK', 1, NULL, 1, NULL, true, 0, n % 50 FROM n;
+    n % 50, 1, 0, 1, n % 100 FROM n;
+INSERT INTO rollup_recency SELECT site_id, date_trunc('day', at, 'Europe/Copenhagen'), '-infinity',
+    scope * (n % 50), 1, scope FROM n CROSS JOIN unnest('{{0,1}}'::smallint[]) scope;
+INSERT INTO conversion SELECT site_id, n, 0, at, n % 20 = 0, gen_random_uuid(),
+    md5((n / 4)::text)::uuid, n, 'DKK', 1, NULL, 1, NULL, true, 0, n % 50, NULL, at - interval '2 days', 2,
+    '[["a", 2, 1]]', n % 100, n % 100,
+    CASE WHEN n % 2 = 0 THEN ARRAY[3, n % 50] END, CASE WHEN n % 2 = 0 THEN ARRAY[3, n % 100] END,
+    CASE WHEN n % 2 = 0 THEN ARRAY[1, 1000] END FROM n;
 INSERT INTO message SELECT site_id, gen_random_uuid(), at, 0, at, 0 FROM n;
 INSERT INTO lead SELECT site_id, gen_random_uuid(), at, 1, 1, 0, NULL, NULL, NULL, 0, 0, NULL
     FROM n;
@@ -76,15 +83,35 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 EVERYTHING = tuple(kpi.id for kpi in CATALOGUE)
 DIMENSIONAL = tuple(kpi.id for kpi in CATALOGUE if "campaign" in kpi.breakdowns)
 CUT = {"start": "2026-03-01T10:07:00Z", "end": "2026-03-31T09:59:59.5Z"}
+DAYS = {"start": "2026-03-20", "end": "2026-03-25"}
 FORMS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "a sum of whole days": (("revenue",), {"window": "last_30_days"}),
     "another zone": (("roas",), {"window": "last_30_days", "tz": "Asia/Kathmandu"}),
     "cut quarter hours": (EVERYTHING, CUT),
     "a series of days": (EVERYTHING, {"window": "last_30_days", "grain": "day"}),
+    "days of another zone": (
+        EVERYTHING,
+        {"window": "last_30_days", "grain": "day", "tz": "America/New_York"},
+    ),
+    "a filtered series of another zone": (
+        ("organic_share", "visits"),
+        {"window": "last_30_days", "grain": "day", "tz": "Asia/Kathmandu", "where": "campaign:c7"},
+    ),
     "a series of hours": (EVERYTHING, {"window": "last_7_days", "grain": "hour"}),
     "a breakdown": (DIMENSIONAL, {"window": "last_30_days", "by": "campaign"}),
     "a cut breakdown": (DIMENSIONAL, {**CUT, "by": "channel"}),
     "a filter": (DIMENSIONAL, {"window": "last_30_days", "where": "campaign:c7,channel:email"}),
+    "prefixes and what is not": (
+        DIMENSIONAL,
+        {"window": "last_30_days", "where": "campaign:c1*,!campaign:c12,!source:own"},
+    ),
+    "two dimensions": (DIMENSIONAL, {"window": "last_30_days", "by": "channel,campaign"}),
+    "a model": (("revenue", "leads"), {**CUT, "by": "campaign", "model": "time_decay"}),
+    "a detail": (("visits", "orders"), {**DAYS, "by": "landing_page"}),
+    "a detail and a model": (("orders",), {**DAYS, "by": "device,campaign", "model": "linear"}),
+    "a detail in a series": (("revenue",), {**DAYS, "where": "country:dk", "grain": "day"}),
+    "products": (("gross_revenue",), {**DAYS, "by": "product"}),
+    "a horizon": (("lead_to_customer",), {**DAYS, "view": "cohort", "horizon": 30}),
     "a filtered series": (
         ("organic_share", "visitors", "repeat_purchase_rate"),
         {"window": "last_30_days", "where": "campaign:c7", "grain": "day"},
@@ -99,7 +126,11 @@ async def test_no_form_reads_a_whole_table(
 ) -> None:
     kpis, query = FORMS[form]
     await filled.ask(*kpis, **query)
-    reads = [(sql, values) for sql, values in asked if any(f" {name}" in sql for name in BIG)]
+    reads = [
+        (sql, values)
+        for sql, values in asked
+        if any(f" {name}" in sql for name in BIG) and not sql.startswith("EXPLAIN")
+    ]
     assert reads
     url = filled.engine.url.render_as_string(hide_password=False).replace("+asyncpg", "")
     connection = await asyncpg.connect(url)
@@ -110,8 +141,9 @@ async def test_no_form_reads_a_whole_table(
                 whole = node["Node Type"] == "Seq Scan" and node["Relation Name"] in BIG
                 assert not whole, (node["Relation Name"], sql)
                 if node.get("Index Name", "").startswith("rollup"):
+                    told_apart = "scope" if "recency" in node["Index Name"] else "measure"
                     assert "site_id = " in node["Index Cond"], sql
-                    assert "measure = " in node["Index Cond"], sql
+                    assert f"{told_apart} = " in node["Index Cond"], sql
     finally:
         await connection.close()
 
@@ -119,7 +151,10 @@ async def test_no_form_reads_a_whole_table(
 async def test_a_question_takes_few_statements(filled: World, asked: list[tuple[str, Any]]) -> None:
     """One to wait, one for everything that adds up, and one for each kind of people."""
     for kpis, count in {
-        ("visits", "orders", "gross_revenue", "conversion_rate"): 2,
+        ("visits", "orders", "gross_revenue"): 2,
+        # What has the day as the unit of its uncertainty is read by day, the rest at once.
+        ("visits", "orders", "conversion_rate"): 2,
+        ("visits", "orders", "conversion_rate", "gross_revenue"): 3,
         ("visits", "visitors", "repeat_purchase_rate"): 4,
         # Refunds were never seen here: one more to tell whether the site has any orders at all.
         ("visits", "refunds"): 3,

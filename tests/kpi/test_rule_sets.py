@@ -13,7 +13,7 @@ from service.kpi.definition import Entry
 from service.kpi.formula import Status
 from service.kpi.rules import problems_of
 from service.kpi.rules.sets import DEEPEST, built
-from tests.kpi.entries import BESIDE, DERIVED, SHARE, SOUND, SUM, entry, told
+from tests.kpi.entries import BESIDE, DERIVED, SHARE, SOUND, SUM, VIEWS, entry, told
 
 
 def derived(name: str, *factors: str, **changes: Any) -> Entry:
@@ -59,6 +59,26 @@ def test_derived_kpis_build_on_one_another_a_few_times() -> None:
     assert told(*chain[:-1]) == []
     assert told(*chain) == [
         f"brand.toml: k{DEEPEST + 1}: more than {DEEPEST} derived KPIs build on one another"
+    ]
+
+
+def test_a_chain_of_hundreds_is_refused_and_not_computed() -> None:
+    chain = [entry(SHARE, id="k0", breakdowns=[])]
+    chain += [derived(f"k{n}", f"k{n - 1}", breakdowns=[]) for n in range(1, 500)]
+    problems = problems_of(chain)
+    assert [problem.kpi for problem in problems] == [f"k{n}" for n in range(DEEPEST + 1, 500)]
+
+
+def test_a_view_derives_from_the_view_of_that_name() -> None:
+    views = {"cohort": {"factors": {"won": -1}}, "period": {"factors": {"won": 1, "rate": 1}}}
+    odd = entry(DERIVED, unit="factor", factors=None, views=views, default_view="period")
+    entries = [entry(VIEWS, id="won"), entry(SHARE, id="rate"), odd]
+    assert told(*entries) == []
+    won, rate, found = (kpi for _, kpi in built(entries))
+    assert found.views["cohort"].factors[0].formula == won.views["cohort"]
+    assert [factor.formula for factor in found.views["period"].factors] == [
+        won.views["period"],
+        rate.views[""],
     ]
 
 
@@ -179,11 +199,23 @@ def test_a_problem_names_the_line(tmp_path: Path) -> None:
     assert (problem.line, problem.field) == (7, "unit")  # of the whole entry
 
 
-def test_a_file_in_another_style_has_no_lines(tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text('kpi = [{ id = "a" }]')
+def test_what_is_said_for_all_views_has_its_line_there(tmp_path: Path) -> None:
+    text = FILE.replace("campaigns", "campaign").split("[[kpi]]\n")[2]
+    text = text.replace("wilsonn", "nps").replace("customers", "leads").replace("0", "1")
+    (tmp_path / "own.toml").write_text("[[kpi]]\n" + text.replace('interval = "x"\n', ""))
     problems = problems_of(read_entries(tmp_path))
-    assert {problem.line for problem in problems} == {None}
-    assert str(problems[0]).startswith("own.toml: a: ")
+    assert [(problem.line, problem.field) for problem in problems] == [
+        (7, "views.cohort.interval"),
+        (7, "views.period.interval"),
+    ]
+
+
+def test_a_file_in_another_style_has_no_lines(tmp_path: Path) -> None:
+    for text in ('kpi = [{ id = "a" }]', '[[kpi]]\nid = \'a\'\nsource = """\n[[kpi]]\n"""'):
+        (tmp_path / "own.toml").write_text(text)
+        problems = problems_of(read_entries(tmp_path))
+        assert {problem.line for problem in problems} == {None}
+        assert str(problems[0]).startswith("own.toml: a: ")
 
 
 def test_statuses_are_a_closed_set() -> None:

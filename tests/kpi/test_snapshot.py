@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,10 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import telemetry
 from service.domain.access import Site
+from service.kpi.catalogue import Catalogue
 from service.kpi.engine import KpiEngine
+from service.kpi.plan import MOST_KPIS
 from service.kpi.snapshot import LOCK_CLASS, SnapshotTask, read_snapshots
 from tests.clock import FixedClock
-from tests.kpi.world import CATALOGUE, NOW, World, order, spend
+from tests.kpi.world import CATALOGUE, NOW, Shipped, World, order, spend
 
 WINDOWS = ("last_month", "today")
 MakeSite = Callable[..., Awaitable[Site]]
@@ -44,7 +47,7 @@ class Failing(KpiEngine):
     """An engine that cannot answer for one site."""
 
     def __init__(self, world: World, slug: str) -> None:
-        super().__init__(world.engine, CATALOGUE, world.clock, 0.0)
+        super().__init__(world.engine, Shipped(CATALOGUE), world.clock, 0.0)
         self._slug = slug
         self.tried = asyncio.Event()
 
@@ -53,6 +56,17 @@ class Failing(KpiEngine):
             self.tried.set()
             raise RuntimeError("no answer")
         return await super().answer(site, query)
+
+
+async def test_a_snapshot_holds_more_kpis_than_one_question_may_name(shop: World) -> None:
+    revenue = CATALOGUE.get("revenue")
+    many = {f"own_{number}": replace(revenue, id=f"own_{number}") for number in range(MOST_KPIS)}
+    more = Shipped(Catalogue({**CATALOGUE.kpis, **many}))
+    kpis = KpiEngine(shop.engine, more, shop.clock, 0.0)
+    assert await task(shop, kpis=kpis).refresh()
+    (snapshot,) = await read_snapshots(shop.engine)
+    found = [sample.kpi for sample in snapshot.samples if sample.window == "today"]
+    assert found == [*CATALOGUE.kpis, *many]
 
 
 async def test_a_snapshot_holds_every_kpi_of_every_window(shop: World) -> None:

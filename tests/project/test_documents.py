@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from service.domain.measures import MONEY, Measure
+from service.domain.models import CREDITED
 from service.project.projections import PROJECTIONS
 from service.store.contributions import FACTS
 
@@ -37,6 +38,10 @@ WORDS = {
     ("lead", "r.won_at"): "when the lead was won",
     ("lead", "CASE WHEN r.won_at IS NOT NULL THEN r.converted_at END"): "when it first converted",
     ("conversion", "r.occurred_at"): "when it happened",
+    (
+        "conversion",
+        "coalesce(r.order_at, r.occurred_at)",
+    ): "when the order was placed, or when it happened while no order is known",
     ("statement", "r.occurred_at"): "when the statement is dated",
     ("event", "r.occurred_at"): "when it happened",
 }
@@ -54,10 +59,9 @@ def booked() -> dict[Measure, list[tuple[str, str]]]:
     """The facts of each measure, with the SQL of the time, as the code has them."""
     found: dict[Measure, list[tuple[str, str]]] = defaultdict(list)
     for fact in FACTS:
-        rows = re.findall(r"(?:VALUES |::bigint\), )\((.+?), (\d+)::smallint", fact.values)
-        assert len(rows) == fact.values.count("::smallint")
-        for at, number in rows:
-            found[Measure(int(number))].append((fact.name, at))
+        for case in fact.cases:
+            for at, measure, _, _ in case.rows:
+                found[measure].append((fact.name, at))
     return found
 
 
@@ -77,6 +81,12 @@ def test_every_measure_is_described_where_it_is_booked() -> None:
         )
         for measure in Measure
     ]
+
+
+def test_what_models_credit_is_marked() -> None:
+    page = (REFERENCE / "measures.md").read_text()
+    (named,) = [line for line in page.splitlines() if line.startswith("**Attribution models**")]
+    assert set(re.findall(r"`(\w+)`", named)) == {measure.label for measure in CREDITED}
 
 
 def test_every_measure_has_a_meaning_of_its_own() -> None:

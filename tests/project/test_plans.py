@@ -5,7 +5,7 @@ whether its statistics are of now, of yesterday or none at all.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,14 +14,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.domain.access import Site
 from service.project.backlog import waiting
+from service.project.conversions import CONVERSIONS_AGAIN
+from service.project.leads import LEADS_AGAIN
 from service.project.projections import PROJECTIONS, parameters_of
-from service.store.contributions import FACTS, edge_contributions
+from service.project.recredit import NOTHING_NEW
+from service.store.contributions import FACTS, Fact, edge_contributions, facts
 
 NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
-FACT_TABLES = ("visit", "message", "lead", "conversion", "statement")
+FACT_TABLES = ("visit", "message", "lead", "conversion", "statement", "identity")
 TABLES = ("event", *FACT_TABLES)
-LOOKUPS = ("visitor", "message", "lead", '"order"', "customer", "key")
+LOOKUPS = ("visitor", "person", "message", "lead", '"order"', "customer", "key", "batch_id")
 """Columns that a fact is looked up by; the site and a time are not enough."""
+PEOPLE = 500
 
 # A past of big batches, then a chunk of small ones with one late event, which widens its span.
 _PAST = text("""
@@ -36,7 +40,7 @@ _SMALL_BATCHES = text("""
 _SMALL = text("""
     INSERT INTO event SELECT :site_id, 2000 + n / 3, timestamptz '2026-05-09+00' + n * interval
         '1 second', 1 + n % 4000, 0, n % 3,
-        (ARRAY[1, 1, 30, 20, 10, 50])[1 + n % 6], 0,
+        (ARRAY[1, 1, 30, 20, 10, 50])[1 + n % 6], 2,
         jsonb_build_object('order', md5(n::text), 'lead', md5(n::text), 'message', md5(n::text),
                            'key', md5(n::text), 'customer', md5(n::text))
     FROM generate_series(0, 1499) AS n""")
@@ -54,6 +58,8 @@ _FACTS = (
         md5(n::text)::uuid, timestamptz '2026-04-01+00', 0 FROM generate_series(0, 19999) AS n""",
     """INSERT INTO statement SELECT :site_id, 50, md5(n::text)::uuid, 1000, 0,
         timestamptz '2026-04-01+00', true, 1000, 0, 0, '{}' FROM generate_series(0, 19999) AS n""",
+    """INSERT INTO identity SELECT :site_id, md5(n::text)::uuid, 1 + n % 4000, 1000
+        FROM generate_series(0, 19999) AS n""",
 )
 
 
@@ -101,6 +107,16 @@ def reads_widely(scan: dict[str, Any]) -> bool:
     return not any(f"({name} =" in condition or f".{name} =" in condition for name in LOOKUPS)
 
 
+async def some_people(connection: AsyncConnection) -> dict[str, Any]:
+    """People to be looked at again, as the identities answer them."""
+    people = await connection.scalars(text(f"SELECT person FROM identity LIMIT {PEOPLE}"))
+    return {
+        "people": list(people),
+        "people_from": [NOON - timedelta(days=30)] * PEOPLE,
+        "people_to": [NOON] * PEOPLE,
+    }
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("tables", [(), ("event",), TABLES], ids=["none", "log", "all"])
 async def test_projections_look_up_what_they_touch(
@@ -117,21 +133,48 @@ async def test_projections_look_up_what_they_touch(
     assert chunk is not None
     # A planner that thinks little of lookups, as one does that expects too many, has no choice.
     await connection.execute(text("SET LOCAL enable_nestloop = off"))
+    parameters = parameters_of(chunk) | await some_people(connection)
     for projection in PROJECTIONS:
-        found = await scans(connection, projection.statement.text, parameters_of(chunk))
-        assert [scan for scan in found if reads_widely(scan)] == [], projection.name
+        found = await scans(connection, projection.statement.text, parameters)
+        assert [scan["Index Cond"] for scan in found if reads_widely(scan)] == [], projection.name
         log = [scan for scan in found if scan.get("Relation Name", "").startswith("event_")]
         assert log
         assert [scan for scan in log if scan["Node Type"] == "Seq Scan"] == [], projection.name
 
 
-async def test_edges_read_their_quarter_hour_only(past: tuple[AsyncConnection, Site]) -> None:
+VARIANTS = [
+    FACTS,
+    facts(detailed=True),
+    facts(horizon=True),
+    facts(product=True),
+    facts(detailed=True, horizon=True, product=True),
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=["edge", "details", "horizon", "product", "all"])
+async def test_edges_read_their_quarter_hour_only(
+    past: tuple[AsyncConnection, Site], variant: tuple[Fact, ...]
+) -> None:
     connection, site = past
     await analyze(connection, TABLES)
-    parameters = {"site_id": site.id, "lo": NOON, "hi": NOON.replace(minute=7)}
-    for fact in FACTS:
+    parameters = {"site_id": site.id, "lo": NOON, "hi": NOON.replace(minute=7), "horizon": 30}
+    for fact in variant:
         found = await scans(connection, edge_contributions(fact), parameters)
-        names = {fact.name, "event_y2026m05"}
+        names = {fact.table, "event_y2026m05"}
         tables = [scan for scan in found if scan.get("Relation Name") in names]
         assert tables
         assert [scan for scan in tables if scan["Node Type"] == "Seq Scan"] == [], fact.name
+
+
+async def test_a_slice_to_be_credited_again_is_found_by_its_time(
+    past: tuple[AsyncConnection, Site],
+) -> None:
+    connection, site = past
+    await analyze(connection, TABLES)
+    span = {"slice_from": NOON - timedelta(hours=3), "slice_to": NOON}
+    parameters = {"site_id": site.id, "zone": "UTC", "lookback": 60, **NOTHING_NEW, **span}
+    for table, statement in (("conversion", CONVERSIONS_AGAIN), ("lead", LEADS_AGAIN)):
+        found = await scans(connection, statement, parameters)
+        facts_read = [scan for scan in found if scan.get("Relation Name", "") in FACT_TABLES]
+        assert {scan["Relation Name"] for scan in facts_read} >= {table, "visit", "identity"}
+        assert [scan for scan in facts_read if scan["Node Type"] == "Seq Scan"] == []

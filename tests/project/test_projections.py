@@ -13,31 +13,32 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.domain.access import Site
-from service.domain.kinds import Kind
+from service.domain.kinds import Flag, Kind
 from service.kit.clock import SystemClock
 from service.project.backlog import waiting
 from service.project.projections import PROJECTIONS, Projection, apply
 from service.project.runner import Runner
 from service.store.engine import writing
 from tests.project.facts import edge, rollup
-from tests.project.log import Row, append
+from tests.project.log import NOWHERE, Row, append, uid
 
 NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-MAILS = {"messages", "events"}
-STATEMENTS = {"statements", "events"}
+ALWAYS = {"identities", "events"}
+MAILS = {"messages", *ALWAYS}
+STATEMENTS = {"statements", *ALWAYS}
 
 NEEDED = {
-    Kind.PAGE_VIEW: {"visits", "conversions", "leads", "events"},
+    Kind.PAGE_VIEW: {"visits", "conversions", "leads", *ALWAYS},
     **{kind: MAILS for kind in Kind if kind.name.startswith("EMAIL_")},
-    Kind.LEAD: {"leads", "events"},
-    Kind.CONVERSION: {"conversions", "leads", "events"},
-    Kind.REFUND: {"conversions", "events"},
-    Kind.SURVEY_ANSWER: {"events"},
+    Kind.LEAD: {"leads", *ALWAYS},
+    Kind.CONVERSION: {"conversions", "leads", *ALWAYS},
+    Kind.REFUND: {"conversions", *ALWAYS},
+    Kind.SURVEY_ANSWER: ALWAYS,
     Kind.AD_SPEND: STATEMENTS,
     Kind.SOCIAL_POST: STATEMENTS,
     Kind.SEARCH_VOLUME: STATEMENTS,
-    Kind.CUSTOM: {"events"},
+    Kind.CUSTOM: ALWAYS,
 }
 
 NewSite = Callable[..., Awaitable[Site]]
@@ -69,9 +70,26 @@ async def test_a_projection_is_skipped_when_no_row_is_of_its_kinds(
             await applied(engine, site, [fails(projection)])
 
 
-async def test_visits_come_before_what_is_credited_to_them() -> None:
+async def test_visits_and_people_come_before_what_is_credited_to_them() -> None:
     names = [projection.name for projection in PROJECTIONS]
-    assert names.index("visits") < min(names.index("conversions"), names.index("leads"))
+    credited = min(names.index("conversions"), names.index("leads"))
+    assert names.index("visits") < names.index("identities") < credited
+
+
+async def test_a_login_alone_looks_at_conversions_and_leads_again(
+    engine: AsyncEngine, new_site: NewSite
+) -> None:
+    site = await new_site()
+    page = {"page": "shop.example/"}
+    await append(engine, site.id, [Row(Kind.PAGE_VIEW, NOON, visitor=1, data=page)])
+    await applied(engine, site, list(PROJECTIONS))
+    await Runner(engine, SystemClock()).run_once()
+    login = {"name": "login", "customer": uid("a")}
+    await append(engine, site.id, [Row(Kind.CUSTOM, NOON, NOWHERE, 1, Flag.CONSENT, login)])
+    for name in ("conversions", "leads"):
+        others = [fails(each) if each.name == name else each for each in PROJECTIONS]
+        with pytest.raises(DBAPIError):
+            await applied(engine, site, others)
 
 
 async def test_an_edge_sees_no_more_than_the_rollups_beside_it(

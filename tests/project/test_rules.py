@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ DIRECT = Dimension("Direct")
 GOOGLE = Dimension("Organic Search", "google", "organic")
 SPRING = Dimension("Paid Search", "google", "cpc", "spring")
 MAIL = Dimension("Email", "newsletter", "email", "may")
+DATED = Flag.DATED
 SHORT = {DIRECT: "direct", GOOGLE: "google", SPRING: "spring", MAIL: "mail", NOWHERE: ""}
 NAMES = {dimension_id(dim): name for dim, name in SHORT.items()}
 
@@ -36,8 +37,24 @@ def after(**parts: float) -> datetime:
     return NOON + timedelta(**parts)
 
 
-def view(at: datetime, dim: Dimension = DIRECT, visitor: int = 1, flags: Flag = NO_FLAGS) -> Row:
-    return Row(Kind.PAGE_VIEW, at, dim, visitor, flags, {"page": "shop.example/"})
+def view(
+    at: datetime,
+    dim: Dimension = DIRECT,
+    visitor: int = 1,
+    flags: Flag = NO_FLAGS,
+    detail: int = 0,
+) -> Row:
+    return Row(Kind.PAGE_VIEW, at, dim, visitor, flags, {"page": "shop.example/"}, detail)
+
+
+def login(
+    at: datetime,
+    visitor: int = 1,
+    flags: Flag = Flag.CONSENT,
+    what: str = "customer",
+    name: str = "a",
+) -> Row:
+    return Row(Kind.CUSTOM, at, DIRECT, visitor, flags, {"name": "login", what: uid(name)})
 
 
 def mail(kind: Kind, at: datetime, dim: Dimension = MAIL, flags: Flag = NO_FLAGS) -> Row:
@@ -56,6 +73,10 @@ def order(at: datetime, dim: Dimension = NOWHERE, visitor: int = 0, **data: Any)
 def total(at: datetime, quantity: int, **data: Any) -> Row:
     paid = {"quantity": quantity, "value": 100, "currency": "DKK"}
     return Row(Kind.CONVERSION, at, data={**paid, **data})
+
+
+def huge(at: datetime) -> Row:
+    return replace(total(at, 10**15), visitor=1)
 
 
 def refund(at: datetime, dim: Dimension = NOWHERE) -> Row:
@@ -240,6 +261,144 @@ CASES = [
             "emails_bounced@mail": {0: 1},
             "emails_bounced_period@mail": {15: 1},
         },
+    ),
+    Case(
+        "a login says who a visitor is, also after the order",
+        [
+            [view(NOON, GOOGLE)],
+            [order(after(hours=1), customer=uid("a")), refund(after(hours=2))],
+            [login(after(hours=3))],
+        ],
+        {"orders@google": 1, "orders@": 0, "new_customers@google": 1, "refunds@google": 30},
+    ),
+    Case(
+        "but not without consent",
+        [
+            [view(NOON, GOOGLE)],
+            [order(after(hours=1), customer=uid("a"))],
+            [login(NOON, flags=DATED)],
+        ],
+        {"orders@google": 0, "orders@": 1},
+    ),
+    Case(
+        "a visit that comes in late is found through the login of another day",
+        [[login(NOON), order(after(hours=1), customer=uid("a"))], [view(NOON, GOOGLE)]],
+        {"orders@google": 1, "orders@": 0},
+    ),
+    Case(
+        "the visits of all visitors that a customer is count, the latest first",
+        [
+            [login(NOON, 1), login(NOON, 2), order(after(hours=2), customer=uid("a"))],
+            [view(NOON, SPRING, 2)],
+            [view(after(hours=1), GOOGLE, 1)],
+        ],
+        {
+            "orders@google": 1,
+            "first:orders@spring": 1_000_000,
+            "first:orders@google": -1_000_000,
+            "linear:gross_revenue@spring": 50,
+        },
+    ),
+    Case(
+        "a lead is known as its visitors too, and its order with it",
+        [
+            [lead(after(hours=1)), order(after(hours=2), lead=uid("lead"))],
+            [view(NOON, GOOGLE), login(NOON, what="lead", name="lead")],
+        ],
+        {"leads@google": {60: 1}, "leads_converted@google": 1, "orders@google": 1},
+    ),
+    Case(
+        "twenty visitors are a person",
+        [
+            [view(NOON, GOOGLE), order(after(hours=1), customer=uid("a"))],
+            [login(NOON, visitor) for visitor in range(1, 21)],
+        ],
+        {"orders@google": 1},
+    ),
+    Case(
+        "twenty-one are nobody, and what was credited before is not any more",
+        [
+            [view(NOON, GOOGLE), order(after(hours=1), customer=uid("a"))],
+            [login(NOON, visitor) for visitor in range(1, 21)],
+            [login(NOON, 21)],
+        ],
+        {"orders@google": 0, "orders@": 1},
+    ),
+    Case(
+        "a visitor who is twenty-one people is a shared machine",
+        [
+            [view(NOON, GOOGLE), order(after(hours=1), customer=uid("0"))],
+            [login(NOON, name=str(name)) for name in range(20)],
+            [login(NOON, name="20")],
+        ],
+        {"orders@google": 0, "orders@": 1},
+    ),
+    Case(
+        "every model by itself; the last touch gets what cannot be shared",
+        [
+            [view(NOON, GOOGLE), view(after(days=7), SPRING), view(after(days=14), MAIL)],
+            [view(after(days=14, hours=1)), order(after(days=14, hours=1), visitor=1)],
+        ],
+        {
+            "gross_revenue@mail": 100,
+            "last:gross_revenue@direct": 100,
+            "last:gross_revenue@mail": -100,
+            "first:gross_revenue@google": 100,
+            "linear:gross_revenue@mail": 25 - 100,
+            "linear:gross_revenue@direct": 25,
+            "position_based:gross_revenue@google": 40,
+            "position_based:gross_revenue@spring": 10,
+            "position_based:gross_revenue@mail": 10 - 100,
+            "position_based:gross_revenue@direct": 40,
+            "position_based:orders@direct": 400_000,
+            "time_decay:gross_revenue@google": 9,
+            "time_decay:gross_revenue@direct": 36 + 1,
+        },
+    ),
+    Case(
+        "what names its campaign has no touches",
+        [
+            [view(NOON, GOOGLE), view(after(hours=1), SPRING)],
+            [order(after(hours=2), MAIL, visitor=1)],
+        ],
+        {"orders@mail": 1, "first:orders@google": 0, "last:orders@mail": 0},
+    ),
+    Case(
+        "a refund is shared as its order is, and booked at both times",
+        [
+            [view(NOON, GOOGLE), view(after(hours=1), SPRING), order(after(hours=2), visitor=1)],
+            [refund(after(hours=4))],
+        ],
+        {
+            "refunds@spring": {240: 30},
+            "refunds_by_order@spring": {120: 30},
+            "linear:refunds@google": {240: 15},
+            "linear:refunds_by_order@google": {120: 15},
+        },
+    ),
+    Case(
+        "a refund without its order is booked when it happened",
+        [[refund(after(hours=4), MAIL)]],
+        {"refunds_by_order@mail": {240: 30}},
+    ),
+    Case(
+        "pieces are what the lines say",
+        [[order(NOON, units=3, lines=[["tea", 3, None]]), order(NOON, order=uid("other"))]],
+        {"units@": 3, "orders@": 2},
+    ),
+    Case(
+        "counts too large for millionths stay where they are",
+        [[view(NOON, GOOGLE), view(after(hours=1), SPRING)], [huge(after(hours=2))]],
+        {"orders@spring": 10**15, "linear:orders@spring": 0, "linear:gross_revenue@google": 50},
+    ),
+    Case(
+        "every open counts in its own view",
+        [
+            [mail(Kind.EMAIL_SENT, NOON)],
+            [mail(Kind.EMAIL_OPENED, after(hours=1)), mail(Kind.EMAIL_OPENED, after(hours=2))],
+            [mail(Kind.EMAIL_OPENED, after(hours=3), flags=Flag.BOT)],
+        ],
+        {"email_opens@mail": {60: 1, 120: 1}, "emails_opened@mail": 1},
     ),
     Case(
         "the newest statement counts, on the day that was last said",

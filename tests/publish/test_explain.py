@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from service.domain.access import Scope
+from service.kpi.catalogue import load_catalogue
 from service.publish.explain import ExplanationAnswer
 from tests.doors import cloned, doors
 
@@ -85,6 +86,30 @@ async def test_every_statement_shows_its_values_its_rows_and_its_time(
     assert found["rows_read"] == sum(one["rows_read"] for one in found["statements"])
     assert found["rows_read"] == sum(one["rows_read"] for one in found["tiers"])
     assert found["milliseconds"] >= sum(one["milliseconds"] for one in found["statements"])
+
+
+async def test_every_kpi_can_be_explained(client: httpx.AsyncClient) -> None:
+    """Whatever its kind: each statement of an answer can be run again with its values."""
+    for kpi in load_catalogue():
+        found = await explained(client, kpi.id)
+        assert found["statements"], kpi.id
+        assert " = " in found["filled"], kpi.id
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"by": "product"},
+        {"by": "campaign", "model": "time_decay", "grain": "day"},
+        {"where": "country:DK", "compare": "previous_period"},
+    ],
+)
+async def test_whatever_is_asked_beside_it_is_explained_too(
+    client: httpx.AsyncClient, asked: dict[str, str]
+) -> None:
+    plain = await explained(client, "revenue")
+    found = await explained(client, "revenue", **asked)
+    assert len(found["statements"]) > len(plain["statements"]) or "facts" in tiers(found)
 
 
 def tiers(found: Any) -> set[str]:

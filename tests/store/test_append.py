@@ -8,19 +8,19 @@ import pytest
 from sqlalchemy import text
 
 from service.domain.access import Site
-from service.domain.dimensions import DIMENSIONS
+from service.domain.dimensions import DIMENSIONS, Detail, detail_id
 from service.domain.events import LogRow, Refusal
 from service.store.append import Batch, Log, Rejected, statement
 from service.store.engine import connect
 from service.store.partitions import ensure_partitions
-from service.store.tables import dimension, rejection
+from service.store.tables import detail, dimension, rejection
 from tests.conftest import Database
-from tests.submissions import AT, NAMED, key, row
+from tests.submissions import AT, NAMED, SEEN, key, row
 
-STEPS = ("keys", "rows", "dimensions", "rejected")
+STEPS = ("keys", "rows", "dimensions", "details", "rejected")
 SETS = [
     steps
-    for steps in chain.from_iterable(combinations(STEPS, size) for size in range(1, 5))
+    for steps in chain.from_iterable(combinations(STEPS, size) for size in range(1, 6))
     if "rows" in steps or "keys" not in steps
 ]
 
@@ -52,10 +52,13 @@ def test_the_statement_names_every_column() -> None:
     sql = statement(STEPS)
     assert f"site_id, dim_id, {', '.join(DIMENSIONS)})" in " ".join(sql.split())
     assert [column.name for column in dimension.columns] == ["site_id", "dim_id", *DIMENSIONS]
+    columns = [column.name for column in detail.columns]
+    assert columns == ["site_id", "detail_id", *Detail._fields]
+    assert f"INSERT INTO detail ({', '.join(columns)})" in sql
     columns = [column.name for column in rejection.columns if column.name != "id"]
     assert f"INSERT INTO rejection ({', '.join(columns)})" in sql
     assert LogRow._fields[1:] == (
-        "kind", "occurred_at", "visitor", "dim_id", "flags", "key", "data",
+        "kind", "occurred_at", "visitor", "dim_id", "detail_id", "flags", "key", "data",
     )  # fmt: skip
     assert Refusal._fields[1:-1] == ("code", "message", "field", "payload")
 
@@ -119,3 +122,26 @@ async def test_two_processes_do_not_wait_for_each_other_in_a_circle(
         assert sum(len(rows if each.seqs is None else each.seqs) for each in results) == 4_000
     for log in logs:
         await log.close()
+
+
+async def test_a_detail_is_stored_once_with_its_props(
+    database: Database, make_site: Callable[..., Awaitable[Site]]
+) -> None:
+    await ensure_partitions(database.engine, AT)
+    site = await make_site(database.engine)
+    plain = Detail("/cart", "", "desktop")
+    log = await Log.open(database.engine, 1.0)
+    for details in ([SEEN], [SEEN, plain]):
+        rows = [row(place, detail=detail) for place, detail in enumerate(details)]
+        named = {detail_id(detail): detail for detail in details}
+        await log.append([Batch(site.id, rows=rows, details=named)], AT, again=False)
+    await log.close()
+    query = text(
+        "SELECT d.page, d.country, d.device, d.props, count(*) FROM event AS e"
+        " JOIN detail AS d USING (site_id, detail_id) GROUP BY 1, 2, 3, 4 ORDER BY 1"
+    )
+    async with database.engine.connect() as connection:
+        assert (await connection.execute(query)).all() == [
+            ("/cart", "", "desktop", {}, 1),
+            ("/shoes", "DK", "mobile", {"plan": "pro"}, 2),
+        ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from service.kpi.definition import Entry, Kpi, build
@@ -35,38 +35,42 @@ def known_factors(entries: Sequence[Entry], ids: Collection[str]) -> Of:
 
 def no_cycles(entries: Sequence[Entry], ids: Collection[str]) -> Of:
     """No KPI derives from itself, whether directly or by way of others."""
-    current = newest(entries)
+    graph = _graph(entries)
     for entry in entries:
-        way = _way_back(entry, current)
+        way = _way_back(entry.id, sorted(entry.factors), graph)
         if way:
             yield entry, "factors", f"it derives from itself: {' -> '.join([entry.id, *way])}"
 
 
-def _way_back(entry: Entry, current: Mapping[str, Entry]) -> list[str]:
-    """The shortest way over factors from an entry to its own id; none where there is no way."""
-    ways = [[name] for name in sorted(entry.factors)]
-    seen: set[str] = set()
-    while ways:
-        way = ways.pop(0)
-        if way[-1] == entry.id:
-            return way
-        if way[-1] in current and way[-1] not in seen:
-            seen.add(way[-1])
-            ways += [[*way, name] for name in sorted(current[way[-1]].factors)]
-    return []
-
-
 def not_too_deep(entries: Sequence[Entry], ids: Collection[str]) -> Of:
     """Derived KPIs build on one another a few times at most."""
-    every = newest(entries)
-    current = {name: entry for name, entry in every.items() if not _way_back(entry, every)}
+    every = _graph(entries)
+    graph = {name: below for name, below in every.items() if not _way_back(name, below, every)}
     for entry in entries:
         names = set(entry.factors)
         for _ in range(DEEPEST):
-            below = [current[name].factors for name in names if name in current]
-            names = {name for some in below for name in some}
-        if names and not _way_back(entry, every):
+            names = {other for name in names for other in graph.get(name, ())}
+        if names:
             yield entry, "factors", f"more than {DEEPEST} derived KPIs build on one another"
+
+
+def _graph(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    return {name: sorted(entry.factors) for name, entry in newest(entries).items()}
+
+
+def _way_back(start: str, first: Sequence[str], graph: Mapping[str, Sequence[str]]) -> list[str]:
+    """The shortest way over factors from an id to itself; none where there is no way."""
+    came_from = dict.fromkeys(first, "")
+    queue = deque(first)
+    while queue and start not in came_from:
+        name = queue.popleft()
+        new = [other for other in graph.get(name, ()) if other not in came_from]
+        came_from |= dict.fromkeys(new, name)
+        queue += new
+    way = [start] if start in came_from else []
+    while way and came_from[way[-1]]:
+        way.append(came_from[way[-1]])
+    return way[::-1]
 
 
 def built(entries: Sequence[Entry]) -> list[tuple[Entry, Kpi]]:

@@ -15,15 +15,16 @@ FROM rollup_quarter AS r
 WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
   AND r.bucket >= :quarters_1_from AND r.bucket < :quarters_1_to
 UNION ALL
-SELECT v.bucket, q.measure, q.currency, q.value * v.sign, q.dim_id
+SELECT v.bucket, m.measure, q.currency, q.value * v.sign, q.dim_id
 FROM unnest(CAST(:shifts_from AS timestamptz[]), CAST(:shifts_to AS timestamptz[]),
   CAST(:shifts_gains AS integer[]), CAST(:shifts_loses AS integer[])) AS c (start_at, end_at, gains, loses)
+CROSS JOIN unnest(CAST(:measures AS smallint[])) AS m (measure)
 CROSS JOIN LATERAL (
-SELECT r.measure, r.currency, sum(r.value) AS value, r.dim_id
+SELECT r.currency, r.dim_id, sum(r.value) AS value
 FROM rollup_quarter AS r
-WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
+WHERE r.site_id = :site_id AND r.measure = m.measure
   AND r.bucket >= c.start_at AND r.bucket < c.end_at
-GROUP BY 1, 2, 4
+GROUP BY 1, 2
 ) AS q
 CROSS JOIN LATERAL (VALUES (c.gains, 1), (c.loses, -1)) AS v (bucket, sign)
 ) AS s

@@ -4,7 +4,7 @@ SELECT t.bucket, t.measure, t.currency, t.detail_id, sum(t.value) AS value
 FROM (
 SELECT 1 AS bucket, e.measure, e.currency, e.value, e.detail_id
 FROM (
-SELECT c.at, c.measure, c.currency, c.dim_id, c.detail_id, c.own_id, c.product, c.value AS value FROM visit AS r CROSS JOIN LATERAL (VALUES (r.started_at, 2::smallint, '', r.dim_id, r.detail_id, r.detail_id, '', (1)::bigint), (r.started_at, 3::smallint, '', r.dim_id, r.detail_id, r.detail_id, '', (CASE WHEN r.hits = 1 THEN 1 ELSE 0 END)::bigint)) AS c(at, measure, currency, dim_id, detail_id, own_id, product, value) WHERE c.at IS NOT NULL AND c.value <> 0 AND r.site_id = :site_id AND (r.started_at >= :edge_0_from AND r.started_at < :edge_0_to) AND c.at >= :edge_0_from AND c.at < :edge_0_to
+SELECT c.at, c.measure, c.currency, c.dim_id, c.detail_id, c.own_id, c.product, c.value AS value FROM visit AS r CROSS JOIN LATERAL (VALUES (r.started_at, 2::smallint, '', r.dim_id, r.detail_id, r.detail_id, '', (1)::bigint)) AS c(at, measure, currency, dim_id, detail_id, own_id, product, value) WHERE c.at IS NOT NULL AND c.value <> 0 AND r.site_id = :site_id AND (r.started_at >= :edge_0_from AND r.started_at < :edge_0_to) AND c.at >= :edge_0_from AND c.at < :edge_0_to
 ) AS e
 WHERE e.measure = ANY(CAST(:measures AS smallint[]))
 ) AS t
