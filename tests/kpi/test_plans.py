@@ -35,8 +35,8 @@ INSERT INTO visit SELECT site_id, n, at, at, CASE WHEN n % 3 = 0 THEN at - inter
 INSERT INTO rollup_recency SELECT site_id, date_trunc('day', at, 'Europe/Copenhagen'), '-infinity',
     scope * (n % 50), 1, scope FROM n CROSS JOIN unnest('{{0,1}}'::smallint[]) scope;
 INSERT INTO conversion SELECT site_id, n, 0, at, n % 20 = 0, gen_random_uuid(),
-    md5((n / 4)::text)::uuid, n, 'DKK', 1, NULL, 1, NULL, true, 0, n % 50, NULL, at - interval '2 days', 2,
-    '[["a", 2, 1]]', n % 100, n % 100,
+    md5((n / 4)::text)::uuid, n, 'DKK', 1, NULL, 1, NULL, true, 0, n % 50, NULL,
+    at - interval '2 days', 2, '[["a", 2, 1]]', n % 100, n % 100,
     CASE WHEN n % 2 = 0 THEN ARRAY[3, n % 50] END, CASE WHEN n % 2 = 0 THEN ARRAY[3, n % 100] END,
     CASE WHEN n % 2 = 0 THEN ARRAY[1, 1000] END FROM n;
 INSERT INTO message SELECT site_id, gen_random_uuid(), at, 0, at, 0 FROM n;

@@ -42,13 +42,16 @@ DETAILS = (
     (12, "/sale/hats", "SE", "desktop", "free"),
     (13, "/", "DK", "desktop", ""),
 )
+EARLY, LATE = at("2026-03-10T02:00"), at("2026-03-10T20:00")
+"""One day of the site: the day before in America, and the day after in Asia."""
+
 VISITS = ((PAID, 11), (NEWS, 11), (NEWS, 12), (3, 13), (0, 0))
 
 
 @pytest.fixture(scope="module")
 async def site(warehouse: AsyncEngine, make_site: Callable[..., Awaitable[Site]]) -> Site:
     made = await make_site(warehouse, "read", "Europe/Copenhagen", "DKK")
-    when, rows = at("2026-03-10T10:00"), "INSERT INTO rollup_{} VALUES (:s, :at, :d, :v, :m, :c)"
+    rows = "INSERT INTO rollup_{} VALUES (:s, :at, :d, :v, :m, :c)"
     async with warehouse.begin() as connection:
 
         async def put(statement: str, *values: dict[str, Any]) -> None:
@@ -67,13 +70,16 @@ async def site(warehouse: AsyncEngine, make_site: Callable[..., Awaitable[Site]]
         )  # fmt: skip
         await put(
             "INSERT INTO visit VALUES (:s, :n, :at, :at, NULL, :d, 1, 0, 2, :x)",
-            *({"n": n, "at": when + timedelta(minutes=n), "d": d, "x": x}
+            *({"n": n, "at": EARLY + timedelta(minutes=n), "d": d, "x": x}
               for n, (d, x) in enumerate(VISITS)),
         )  # fmt: skip
         await put(
             "INSERT INTO lead (site_id, lead, won_at, visitor, own_dim, dim_id, converted_at)"
             " VALUES (:s, gen_random_uuid(), :at, 0, 0, :d, :then)",
-            *({"at": when, "d": PAID, "then": when + timedelta(days=days)} for days in (1, 7, 30)),
+            *(
+                {"at": EARLY, "d": PAID, "then": EARLY + timedelta(days=days)}
+                for days in (1, 7, 30)
+            ),
         )
         rollups = [
             *((d, 1, M.VISITS, "") for d, _ in VISITS),
@@ -88,9 +94,10 @@ async def site(warehouse: AsyncEngine, make_site: Callable[..., Awaitable[Site]]
             (PAID, -30, moved(M.GROSS_REVENUE, Model.LINEAR), "EUR"),
             (PAID, -7, moved(M.GROSS_REVENUE, Model.FIRST), "DKK"),
         ]
-        for table, bucket in (("quarter", when), ("day", at("2026-03-09T23:00"))):
-            columns = (dict(zip("dvmc", row, strict=True)) | {"at": bucket} for row in rollups)
-            await put(rows.format(table), *columns)
+        for row in rollups:
+            values = dict(zip("dvmc", row, strict=True))
+            await put(rows.format("quarter"), values | {"at": LATE if values["c"] else EARLY})
+            await put(rows.format("day"), values | {"at": at("2026-03-09T23:00")})
     await put_rates(warehouse, [FxRate("EUR", "DKK", date(2026, 3, 10), Decimal("7.5"))])
     return made
 
@@ -208,15 +215,22 @@ async def test_what_no_fact_holds_is_nothing(ask: Ask) -> None:
     assert await ask(M.NEW_CUSTOMERS, by="product") == {}
 
 
-@pytest.mark.parametrize("tz", ["America/New_York", "Asia/Kathmandu", "Pacific/Honolulu"])
-async def test_days_of_another_zone(ask: Ask, tz: str) -> None:
-    days = bounds(explicit_window("2026-03-01", "2026-04-01", ZoneInfo(tz)), "day")
-    bucket = next(n for n, start in enumerate(days) if start > at("2026-03-10T10:00"))
+@pytest.mark.parametrize(
+    ("tz", "early", "late"),
+    [
+        ("America/New_York", 9, 10),
+        ("Pacific/Honolulu", 9, 10),
+        ("Asia/Kathmandu", 10, 11),
+        ("UTC", 10, 10),
+    ],
+)
+async def test_days_of_another_zone(ask: Ask, tz: str, early: int, late: int) -> None:
     for where, visits in (("", 5), ("channel:email", 2)):
         found = amounts(await ask(M.VISITS, tz=tz, grain="day", where=where), M.VISITS)
-        assert {number: count for number, count in found.items() if count} == {bucket: visits}
-    revenue = await ask(M.GROSS_REVENUE, tz=tz, grain="day")
-    assert amounts(revenue, M.GROSS_REVENUE)[bucket] == 600 + 90 * Fraction("7.5")
+        assert {day: count for day, count in found.items() if count} == {early: visits}
+    revenue = amounts(await ask(M.GROSS_REVENUE, tz=tz, grain="day"), M.GROSS_REVENUE)
+    amount = 600 + 90 * Fraction("7.5")
+    assert {day: value for day, value in revenue.items() if value} == {late: amount}
 
 
 async def test_what_lies_elsewhere_lacks_no_rate(ask: Ask) -> None:
@@ -224,7 +238,7 @@ async def test_what_lies_elsewhere_lacks_no_rate(ask: Ask) -> None:
     found = await ask(M.GROSS_REVENUE, tz="Asia/Kathmandu", grain="day", currency="SEK")
     day = date(2026, 3, 10)
     missing = {(M.GROSS_REVENUE, ()): {MissingRate("DKK", day), MissingRate("EUR", day)}}
-    assert {key: cell.missing for key, cell in found.items() if cell.missing} == {10: missing}
+    assert {key: cell.missing for key, cell in found.items() if cell.missing} == {11: missing}
 
 
 async def test_too_many_facts_are_refused(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,30 @@ async def test_an_identify_event_stitches_devices(make_world: Make) -> None:
         assert await credits(world, model) == {"touch 0": 10}, model
 
 
+@pytest.mark.parametrize(("count", "winner"), [(20, "touch 0"), (21, None)])
+@pytest.mark.parametrize("shared", [False, True])
+async def test_nobody_is_twenty_one_people(
+    make_world: Make, count: int, winner: str | None, *, shared: bool
+) -> None:
+    """Neither the "guest" of a shop nor the visitor of a machine that everybody logs in at."""
+    world = await make_world()
+    logins = [
+        Event(
+            Kind.CUSTOM,
+            SOLD_AT - timedelta(days=60),
+            Dimension(event="login"),
+            {"name": "login", "customer": uid("customer", str(number) if shared else "0")},
+            2 if shared else 2 + number,
+            CONSENT,
+        )
+        for number in range(count)
+    ]
+    await world.happen(*logins[:-1], *touches(5, visitor=2), sale(10_000_000, 0, customer="0"))
+    assert await credits(world, Model.LAST_NON_DIRECT) == {"touch 0": 10}
+    await world.happen(logins[-1])
+    assert await credits(world, Model.LAST_NON_DIRECT) == {winner: 10}
+
+
 @needs_vectors
 @pytest.mark.parametrize("ages", sorted(vectors("attribution")))
 async def test_every_model_shares_as_the_vectors_say(make_world: Make, ages: str) -> None:
