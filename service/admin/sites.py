@@ -217,7 +217,7 @@ class SecretAnswer(BaseModel):
 class SiteDoors:
     """For keys with the scope `admin`; `timezone` and `currency` are what a site gets by default.
 
-    `secret` answers a site's token secret from its slug.
+    `secret` answers a site's token secret from its slug; `changed` is called after a change.
     """
 
     engine: AsyncEngine
@@ -225,6 +225,7 @@ class SiteDoors:
     timezone: str
     currency: str
     secret: Secret
+    changed: Callable[[], None]
 
     def router(self) -> APIRouter:
         """The four doors."""
@@ -282,6 +283,7 @@ class SiteDoors:
         row = await change_site(self.engine, site.slug, given.changes())
         if row is None:
             raise NotFoundError("The site is gone.", code="unknown_site")
+        self.changed()
         return json_response(_answer(site_of_row(row), row.name))
 
     async def get_token_secret(self, request: Request, slug: Slug) -> Response:

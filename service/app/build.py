@@ -116,6 +116,7 @@ class Parts:
                 self.settings.default_timezone,
                 self.settings.default_currency,
                 self._token_secret,
+                self.keys.site_changed,
             ),
             KeyDoors(self.engine, admin),
             FxDoors(self.engine, admin),

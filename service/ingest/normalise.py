@@ -187,6 +187,9 @@ def _data(values: Values, rules: KindRules, context: Context) -> dict[str, Any]:
     if "url" in values:
         data["page"] = values["url"].text
     data.update(rules.judge(values))
+    if "value" in data:
+        # Only custom events may leave it out: an amount always has a currency.
+        data.setdefault("currency", context.site.currency)
     return data
 
 

@@ -136,9 +136,10 @@ def _by_customer(form: Form, orders: str) -> str:
         f"SELECT {labels}o.customer, bool_or(o.is_new) AS is_first, {orders} AS orders\n"
         f"FROM (\n{_orders(form)}\n) AS o\nGROUP BY {_places(form.cut, 1)}"
     )
+    bucket, source = "b.bucket, b.start_at", f"{BUCKETS}\nCROSS JOIN LATERAL "
     if not form.series:
-        return f"SELECT 1 AS bucket, CAST(:from AS timestamptz) AS start_at, q.*\nFROM (\n{rows}\n) AS q"
-    return f"SELECT b.bucket, b.start_at, q.*\nFROM {BUCKETS}\nCROSS JOIN LATERAL (\n{rows}\n) AS q"
+        bucket, source = "1 AS bucket, CAST(:from AS timestamptz) AS start_at", ""
+    return f"SELECT {bucket}, q.*\nFROM {source}(\n{rows}\n) AS q"
 
 
 def retained_sql(form: Form) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -19,7 +19,7 @@ from service.kpi.document import readable
 from service.kpi.engine import KpiEngine
 from service.kpi.formula import Factor, Formula, Term, Unit, is_money
 from service.kpi.query import KpiQuery
-from service.kpi.run import LISTENER, Listener, Ran
+from service.kpi.run import LISTENER, Listener, Ran, scans
 from service.kpi.written import written
 from service.store.engine import reading
 
@@ -196,21 +196,11 @@ async def _read(connection: AsyncConnection, ran: Ran) -> Read:
     explain = text(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {ran.sql}")
     (document,) = await connection.scalar(explain, ran.values)
     read: dict[str, int] = {}
-    for table, rows in _scans(document["Plan"]):
+    for table, rows in scans(document["Plan"], "Actual Rows"):
         read[table] = read.get(table, 0) + rows
     named = explain.compile().params  # the engine hands over more values than a statement takes
     values = {name: value for name, value in ran.values.items() if name in named}
     return Read(ran.sql, values, ran.rows, _rounded(ran.seconds), read)
-
-
-def _scans(node: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Each scan of a table in a plan, and the rows that it read, with those that it left out."""
-    for child in node.get("Plans", ()):
-        yield from _scans(child)
-    if "Relation Name" in node:
-        removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
-        rows = node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
-        yield node["Relation Name"], round(rows * node["Actual Loops"])
 
 
 def _rounded(seconds: float) -> float:

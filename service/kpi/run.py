@@ -5,7 +5,7 @@ Everything that the engine reads goes through `run`, so an explanation shows all
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +70,7 @@ async def _check(
     connection: AsyncConnection, statement: TextClause, values: Mapping[str, Any]
 ) -> None:
     plan = await connection.scalar(text(f"EXPLAIN (FORMAT JSON) {statement.text}"), values)
-    expected = scanned(plan[0]["Plan"], "Plan Rows")
+    expected = sum(rows for _, rows in scans(plan[0]["Plan"], "Plan Rows"))
     if expected > MOST_ROWS:
         raise InvalidError(
             f"This would read about {expected:,} stored facts, and may read {MOST_ROWS:,};"
@@ -80,14 +80,15 @@ async def _check(
         )
 
 
-def scanned(node: Mapping[str, Any], rows: str) -> int:
-    """The rows that the scans of a plan (as EXPLAIN's JSON has it) read.
+def scans(node: Mapping[str, Any], rows: str) -> Iterator[tuple[str, int]]:
+    """Each scan of a table in a plan (as EXPLAIN's JSON has it), and how many rows it reads.
 
     `rows` is "Plan Rows" for what is expected, or "Actual Rows" for what was read; rows that a
-    filter removed were read as well.
+    filter left out were read as well.
     """
-    below = sum(scanned(child, rows) for child in node.get("Plans", ()))
-    if "Scan" not in node["Node Type"] or node["Node Type"] in {"CTE Scan", "Subquery Scan"}:
-        return below
-    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
-    return below + int((node[rows] + removed) * node.get("Actual Loops", 1))
+    for child in node.get("Plans", ()):
+        yield from scans(child, rows)
+    if "Relation Name" in node:
+        removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+        read = node[rows] + sum(node.get(name, 0) for name in removed)
+        yield node["Relation Name"], round(read * node.get("Actual Loops", 1))

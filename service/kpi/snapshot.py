@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service import telemetry
@@ -23,6 +23,7 @@ from service.kpi.answer import Answer
 from service.kpi.engine import KpiEngine
 from service.kpi.plan import MOST_KPIS
 from service.kpi.query import KpiQuery
+from service.store.access import SITE_COLUMNS, site_of_row
 from service.store.engine import reading, writing
 from service.store.failures import describe
 
@@ -63,7 +64,7 @@ class Snapshot:
 
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:class, 0)")
-_SITES = text("SELECT id, slug, timezone, currency, secret FROM site ORDER BY id")
+_SITES = select(*SITE_COLUMNS).order_by(SITE_COLUMNS[0])
 _PUT = text("""
     INSERT INTO kpi_snapshot (site_id, taken_at, as_of, body)
     VALUES (:site_id, :taken_at, :as_of, CAST(:body AS jsonb))
@@ -129,7 +130,7 @@ class SnapshotTask:
             if not await lock.scalar(_TRY_LOCK, {"class": LOCK_CLASS}):
                 return False
             started = self._clock.monotonic()
-            for site in [Site(*row) for row in await lock.execute(_SITES)]:
+            for site in [site_of_row(row) for row in await lock.execute(_SITES)]:
                 try:
                     await self._refresh_site(site)
                 except Exception as error:

@@ -110,6 +110,11 @@ class KeyStore:
             return None
         return await self._sites.get(slug)
 
+    def site_changed(self) -> None:
+        """Look at sites anew: what was just changed here holds for the next request here."""
+        self._principals.expire()
+        self._sites.expire()
+
     async def _load_principals(self, digests: Sequence[bytes]) -> Mapping[bytes, Principal]:
         columns = (api_key.c.id.label("key_id"), api_key.c.digest, api_key.c.scopes, *SITE_COLUMNS)
         query = (

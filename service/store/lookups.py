@@ -81,6 +81,11 @@ class Lookups(Generic[K, V]):
                 return value
             raise
 
+    def expire(self) -> None:
+        """Use nothing any more that was found before now, unless the database does not answer."""
+        old = self._clock.monotonic() - STALE_SECONDS
+        self._found = {key: (min(at, old), value) for key, (at, value) in self._found.items()}
+
     async def _answer(self, key: K) -> V | None:
         asked = self._ask(key)
         if asked is None:

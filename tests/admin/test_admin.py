@@ -113,7 +113,7 @@ async def test_a_site_decides_for_itself(client: httpx.AsyncClient) -> None:
     listed = (await client.get("/v1/sites")).json()["sites"]
     (found,) = [site for site in listed if site["slug"] == "wine"]
     assert {**found, **answer.json()} == found
-    emptied = {"dimensions": [], "channels": []}
+    emptied: dict[str, Any] = {"dimensions": [], "channels": []}
     assert (await client.patch("/v1/sites/wine", json=emptied)).json() == {
         **answer.json(),
         **emptied,

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tests.bench.batch import batch_door
 from tests.bench.kpis import kpi_latency
@@ -29,8 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="small sizes, for CI")
     parser.add_argument("--only", choices=["pixel", "batch", "kpis"], help="one figure")
+    parser.add_argument("--events", type=int, help="events in the log of the KPIs")
+    parser.add_argument("--data", type=Path, help="a folder that keeps that log for the next run")
     options = parser.parse_args()
     sizes = SHORT if options.short else FULL
+    sizes = replace(sizes, events=options.events or sizes.events, data=options.data)
     figures = {
         "pixel": lambda: pixel_door(sizes),
         "batch": lambda: asyncio.run(batch_door(sizes)),

@@ -1,8 +1,8 @@
 """Random worlds, small and nasty: few people and things, so that everything meets everything.
 
-Half of all times lie at or beside a quarter hour, where the tiers meet; the days are those on which
-the clocks of Copenhagen and of Lord Howe change. Visits go back a hundred days, often exactly as
-far as a lookback reaches. Events come in any order.
+Most times lie at or beside a quarter hour, where the tiers meet, half of them at one of a few; the
+days are those on which the clocks of Copenhagen and of Lord Howe change. Visits go back a hundred
+days, often exactly as far as a lookback reaches. Events come in any order.
 """
 
 from __future__ import annotations
@@ -44,23 +44,29 @@ SURVEYS = ("nps", "enps", "csat", "ces", "awareness_aided", "awareness_unaided",
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
+MEETING_POINTS = tuple(FIRST + number * 43 * QUARTER for number in range(24))
+"""Quarter hours at which much happens, and windows begin and end: now a night, now an afternoon."""
+
+
 def _time(draw: Draw) -> datetime:
+    offset = draw(st.sampled_from([-1, 0, 0, 1]))
+    if draw(st.booleans()):
+        return draw(st.sampled_from(MEETING_POINTS)) + offset * MICRO
     quarters = draw(st.integers(0, (LAST - FIRST) // QUARTER - 1))
-    offset = draw(st.one_of(st.sampled_from([-1, 0, 1]), st.integers(0, 899_999_999)))
-    return FIRST + quarters * QUARTER + timedelta(microseconds=offset)
+    offset = draw(st.one_of(st.just(offset), st.integers(0, 899_999_999)))
+    return FIRST + quarters * QUARTER + offset * MICRO
 
 
 times = st.composite(_time)()
 amounts = st.integers(0, 10**9)
 small = st.integers(1, 4)
 dims = st.sampled_from(TOUCHES)
-owns = st.sampled_from((Dimension(), Dimension(), Dimension(), *TOUCHES))
+owns = st.sampled_from((*(Dimension(),) * 9, *TOUCHES))
 details = st.sampled_from(DETAILS)
 flags = st.sampled_from((Flag.DATED, Flag.DATED | Flag.CONSENT, Flag.DATED | Flag.CONSENT))
 ages = st.sampled_from(
     (
-        *(timedelta(days=days) for days in (0, 1, 7, 14, 30, 45, 100)),
-        timedelta(days=3.5),
+        *(timedelta(days=days) for days in (0, 1, 2, 3.5, 7, 10.5, 14, 21, 30, 45, 100)),
         timedelta(days=30) + MICRO,
         timedelta(days=30) - MICRO,
     )
@@ -133,10 +139,10 @@ def journeys(draw: Draw) -> list[Event]:
     when, devices = draw(times), draw(st.lists(small, min_size=1, max_size=2, unique=True))
     person = draw(small)
     found = []
-    for age in draw(st.lists(ages, min_size=1, max_size=4, unique=True)):
+    for age in draw(st.lists(ages, min_size=1, max_size=5, unique=True)):
         who = draw(st.sampled_from(({}, {"customer": person}, {"lead": person})))
         found.append(_visit(draw, when - age, draw(st.sampled_from(devices)), **who))
-    visitor = draw(st.sampled_from((0, devices[0])))
+    visitor = draw(st.sampled_from((0, devices[0], devices[0])))
     if draw(st.integers(0, 2)):
         return found + _sale(draw, when, visitor)
     data = {"lead": uid("lead", person)}
@@ -258,7 +264,7 @@ def streams(draw: Draw) -> list[Event]:
 
 
 def something_of_everything() -> list[Event]:
-    """What a random world may lack: every answer to every survey, every outcome of a mail."""
+    """What a random world may lack: all answers to surveys, all outcomes of a mail, a bot."""
     noon = FIRST + timedelta(days=3, hours=12)
     asked = [
         Event(
@@ -276,4 +282,5 @@ def something_of_everything() -> list[Event]:
         for outcome in kinds
         for hours, kind in enumerate((Kind.EMAIL_SENT, outcome))
     ]
-    return asked + mailed
+    bot = Event(Kind.PAGE_VIEW, noon, TOUCHES[1], {}, 9, int(Flag.BOT), DETAILS[2])
+    return [*asked, *mailed, bot]

@@ -1,0 +1,246 @@
+"""Distinct people in any window, bucket and row, against a recount of the visits and orders."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.domain.dimensions import Dimension
+from service.domain.kinds import Kind
+from service.kpi import visitors
+from service.kpi.cells import CellKey, Slice
+from service.kpi.distinct import read_distinct
+from service.kpi.filters import Filters, parse
+from service.kpi.formula import Distinct
+from service.kpi.recency import days_of, months_of
+from service.kpi.zones import midnight
+from service.store.engine import reading
+from tests.kpi.world import Event, World, order
+
+MakeWorld = Callable[..., Awaitable[World]]
+SITE_ZONES = ("Europe/Copenhagen", "Asia/Kathmandu", "America/Havana")
+ZONES = (*SITE_ZONES, "America/New_York", "UTC")
+DIMENSIONS = (
+    Dimension(),
+    Dimension("Email", "newsletter", "email", "may"),
+    Dimension("Paid Search", "google", "cpc", "may", content="top"),
+    Dimension("Paid Search", "google", "cpc", "spring"),
+)
+FIRST = datetime(2026, 1, 20, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+GAP = 30 * MINUTE
+
+
+class Seen(NamedTuple):
+    """A page view: minutes from `FIRST`, by whom, at which of the dimensions."""
+
+    minutes: int
+    visitor: int
+    dim: int
+
+    @property
+    def at(self) -> datetime:
+        return FIRST + self.minutes * MINUTE
+
+
+# Over three months, often at the same hours, so that visits meet midnights of several zones.
+MINUTES = st.builds(lambda day, ten: 1440 * day + 10 * ten, st.integers(0, 80), st.integers(0, 143))
+SEEN = st.builds(Seen, MINUTES, st.integers(1, 3), st.integers(0, len(DIMENSIONS) - 1))
+STREAMS = st.lists(st.lists(SEEN, min_size=1, max_size=10), min_size=1, max_size=4)
+INSTANTS = st.builds(lambda m, us: FIRST + m * MINUTE + timedelta(microseconds=us),
+                     MINUTES, st.integers(-1, 1))  # fmt: skip
+
+
+@st.composite
+def bounds(draw: Callable[[st.SearchStrategy[int]], int]) -> tuple[datetime, ...]:
+    """Days or months of a zone, cut into buckets or not."""
+    zone = ZoneInfo(draw(st.sampled_from(ZONES)))
+    first = FIRST.date() + timedelta(days=draw(st.integers(-20, 60)))
+    step, count = draw(st.sampled_from((1, 7, 40))), draw(st.integers(1, 4))
+    days = [first + timedelta(days=step * number) for number in range(count + 1)]
+    return tuple(midnight(day, zone) for day in days)
+
+
+CUTS = st.one_of(
+    bounds(), st.lists(INSTANTS, min_size=2, max_size=4, unique=True).map(sorted).map(tuple)
+)
+
+
+class Visit(NamedTuple):
+    at: datetime
+    visitor: int
+    dim: Dimension
+
+
+def visits_of(stream: Iterable[Sequence[Seen]]) -> list[Visit]:
+    """In the order of the log, page views at most the gap apart are one visit."""
+    placed = [
+        (seen.at, b, n, seen) for b, batch in enumerate(stream) for n, seen in enumerate(batch)
+    ]
+    last: dict[int, datetime] = {}
+    found = []
+    for at, _, _, seen in sorted(placed):
+        if seen.visitor not in last or at - last[seen.visitor] > GAP:
+            found.append(Visit(at, seen.visitor, DIMENSIONS[seen.dim]))
+        last[seen.visitor] = at
+    return found
+
+
+Counts = dict[CellKey, int]
+
+
+def recount(visits: Sequence[Visit], cuts: Sequence[datetime], by: str | None) -> Counts:
+    people: dict[CellKey, set[int]] = {}
+    for number, (start, end) in enumerate(pairwise(cuts), start=1):
+        for visit in visits:
+            if start <= visit.at < end:
+                cell = number if by is None else (str(getattr(visit.dim, by)),)
+                people.setdefault(cell, set()).add(visit.visitor)
+    return {cell: len(some) for cell, some in people.items()}
+
+
+async def counted(
+    world: World,
+    cuts: Sequence[datetime],
+    distinct: Distinct,
+    by: tuple[str, ...] = (),
+    filters: Filters = (),
+) -> Counts:
+    piece = Slice(world.site.id, ZoneInfo(world.site.timezone), tuple(cuts), by, filters, "DKK")
+    async with reading(world.engine) as connection:
+        found = await read_distinct(connection, piece, [(distinct, ())])
+    return {cell: count for cell, _, count in found}
+
+
+def views(batch: Iterable[Seen]) -> list[Event]:
+    return [Event(Kind.PAGE_VIEW, s.at, DIMENSIONS[s.dim], {"page": "/"}, s.visitor) for s in batch]
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(stream=STREAMS, cuts=CUTS, zone=st.sampled_from(SITE_ZONES))
+async def test_visitors_are_a_recount(
+    make_world: MakeWorld, stream: list[list[Seen]], cuts: tuple[datetime, ...], zone: str
+) -> None:
+    """In every bucket, of the whole window, and by dimensions with a chain of their own or not."""
+    world = await make_world(zone)
+    for batch in stream:
+        await world.happen(*views(batch))
+    visits, whole = visits_of(stream), (cuts[0], cuts[-1])
+    ask = Distinct.VISITORS
+    assert await counted(world, cuts, ask) == recount(visits, cuts, None)
+    assert await counted(world, whole, ask) == recount(visits, whole, None)
+    for by in ("campaign", "channel"):
+        assert await counted(world, whole, ask, (by,)) == recount(visits, whole, by)
+    may = [visit for visit in visits if visit.dim.campaign == "may"]
+    for where in ("campaign:may", "campaign:ma*"):
+        assert await counted(world, cuts, ask, (), parse(where)) == recount(may, cuts, None)
+
+
+COPENHAGEN = ZoneInfo("Europe/Copenhagen")
+MARCH = tuple(midnight(datetime(2026, month, 1).date(), COPENHAGEN) for month in (3, 4))
+WAY_OF = {
+    "days": (MARCH, (), "", visitors._by_days),
+    "from an instant on": ((MARCH[0] + MINUTE, MARCH[1]), (), "", visitors._by_pieces),
+    "by campaign": (MARCH, ("campaign",), "", visitors._by_pieces),
+    "hours": ((MARCH[0], MARCH[0] + GAP, MARCH[0] + 2 * GAP), (), "", visitors._by_chain),
+    "one campaign by day": (
+        (MARCH[0], MARCH[0] + timedelta(days=1), MARCH[1]), (), "campaign:may", visitors._by_chain,
+    ),
+    "two campaigns": (MARCH, (), "campaign:may,campaign:spring", visitors._by_sorting),
+    "not a campaign": (MARCH, (), "!campaign:may", visitors._by_sorting),
+    "two dimensions": (MARCH, ("campaign", "channel"), "", visitors._by_sorting),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("question", WAY_OF)
+def test_the_fastest_way_that_is_exact_is_taken(question: str) -> None:
+    cuts, by, where, expected = WAY_OF[question]
+    piece = Slice(1, COPENHAGEN, cuts, by, parse(where), "DKK")
+    form = visitors.Cut(by, visitors.forms(piece.filters), ())
+    assert next(way for way in visitors.WAYS if way(piece, form) is not None) is expected
+
+
+def test_pieces_are_the_window() -> None:
+    start, end = MARCH[0] - 7 * MINUTE, MARCH[1] + 5 * MINUTE
+    for pieces in (days_of(start, end, COPENHAGEN), months_of(start, end, COPENHAGEN)):
+        assert pieces is not None
+        assert pieces.whole == MARCH
+        assert pieces.edges == ((start, MARCH[0]), (MARCH[1], end))
+        assert pieces.cut == (MARCH[0] - timedelta(days=1), start)
+    assert months_of(start + timedelta(days=1), end, COPENHAGEN) is None
+    exact = days_of(*MARCH, COPENHAGEN)
+    assert exact is not None
+    assert (exact.edges, exact.cut, exact.known_before) == ((), None, MARCH[0])
+
+
+async def test_customers_by_what_they_did_before_and_after(make_world: MakeWorld) -> None:
+    """Ada orders before and in March, Bo twice in March, Cy first in March and again in May."""
+    world = await make_world()
+    await world.happen(
+        *(
+            order(f"2026-{day}T12:00:00Z", 100, f"{who}-{day}", customer=who)
+            for who, day in (
+                ("ada", "02-10"), ("ada", "03-10"), ("bo", "03-11"), ("bo", "03-12"),
+                ("cy", "03-20"), ("cy", "05-20"), ("di", "03-21"),
+            )
+        )
+    )  # fmt: skip
+    expected = {
+        Distinct.CUSTOMERS: 4,
+        Distinct.FIRST_TIME_CUSTOMERS: 3,
+        Distinct.REPEAT_CUSTOMERS: 1,
+        Distinct.RETURNING_CUSTOMERS: 2,
+        Distinct.ORDERS_OF_CUSTOMERS: 5,
+        Distinct.RETAINED_CUSTOMERS: 2,
+    }
+    half = (MARCH[0], MARCH[0] + timedelta(days=15), MARCH[1])
+    long = (MARCH[0], MARCH[1] + timedelta(days=10))
+    for distinct, count in expected.items():
+        assert await counted(world, MARCH, distinct) == {1: count}, distinct
+        assert await counted(world, long, distinct) == {1: count}, distinct
+        assert await counted(world, MARCH, distinct, ("channel",)) == {("Email",): count}
+    returning = await counted(world, half, Distinct.RETURNING_CUSTOMERS)
+    assert returning == {1: 2}
+    assert await counted(world, half, Distinct.RETAINED_CUSTOMERS) == {1: 1, 2: 1}
+
+
+@pytest.mark.parametrize(("horizon", "count"), [(None, 1), (10, 1), (9, 0)])
+async def test_who_comes_back_within_a_horizon(
+    make_world: MakeWorld, horizon: int | None, count: int
+) -> None:
+    """Ten days after the first order is no longer within nine."""
+    world = await make_world()
+    await world.happen(
+        order("2026-03-10T12:00:00Z", 100, "first", customer="cy"),
+        order("2026-03-20T11:59:59Z", 100, "second", customer="cy"),
+    )
+    piece = Slice(world.site.id, COPENHAGEN, MARCH, (), (), "DKK", horizon=horizon)
+    async with reading(world.engine) as connection:
+        found = await read_distinct(connection, piece, [(Distinct.RETAINED_CUSTOMERS, ())])
+    assert [one[2] for one in found] == [count] * bool(count)
+
+
+@pytest.mark.parametrize("by", [(), ("campaign",)])
+async def test_who_was_there_on_the_day_that_the_window_cuts(
+    make_world: MakeWorld, by: tuple[str, ...]
+) -> None:
+    """Before the window, or in it already: the rollup alone cannot tell."""
+    world = await make_world()
+    morning, evening = (datetime(2026, 2, 28, hour, tzinfo=UTC) for hour in (9, 20))
+    noon = datetime(2026, 2, 28, 12, tzinfo=UTC)
+    for visitor, day in ((1, morning), (2, evening)):
+        seen = [day, datetime(2026, 3, 10, tzinfo=UTC), datetime(2026, 3, 20, tzinfo=UTC)]
+        views = [Event(Kind.PAGE_VIEW, at, DIMENSIONS[1], {"page": "/"}, visitor) for at in seen]
+        await world.happen(*views)
+    found = await counted(world, (noon, MARCH[1]), Distinct.VISITORS, by)
+    assert list(found.values()) == [2]
+    assert list((await counted(world, MARCH, Distinct.VISITORS, by)).values()) == [2]
