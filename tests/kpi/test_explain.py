@@ -14,8 +14,9 @@ from service.domain.measures import Measure
 from service.kpi.answer import Number
 from service.kpi.catalogue import load_catalogue
 from service.kpi.document import readable
-from service.kpi.explain import _plain, _scans, filled
+from service.kpi.explain import _plain, filled
 from service.kpi.formula import Factor, Formula, Term
+from service.kpi.run import scans
 
 REVENUE = (Term(Measure.GROSS_REVENUE, Fraction(1)), Term(Measure.REFUNDS, Fraction(-1)))
 SPEND, POSTS = Term(Measure.SPEND, Fraction(1)), Term(Measure.POSTS, Fraction(1))
@@ -113,4 +114,4 @@ def test_rows_that_were_left_out_were_read_as_well() -> None:
     }
     seq = {"Node Type": "Seq Scan", "Relation Name": "visit", "Actual Rows": 5, "Actual Loops": 1}
     plan = {"Node Type": "Append", "Plans": [heap, {"Node Type": "Hash", "Plans": [seq]}]}
-    assert list(_scans(plan)) == [("rollup_day", 22), ("visit", 5)]
+    assert list(scans(plan, "Actual Rows")) == [("rollup_day", 22), ("visit", 5)]

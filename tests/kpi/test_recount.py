@@ -144,7 +144,7 @@ def test_the_recount_itself_shares_everything(events: list[Event]) -> None:
 # --- 5. Exact windows ------------------------------------------------------------------------
 
 
-@examples(6)
+@examples(15)
 @given(
     events=streams(),
     instants=st.lists(times, min_size=3, max_size=3, unique=True),
