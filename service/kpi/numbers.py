@@ -15,8 +15,8 @@ _ROUNDED = Context(prec=ROUNDED_DIGITS, rounding=ROUND_HALF_EVEN)
 
 
 def count(value: Fraction) -> int | Decimal:
-    """A count: an integer, unless weights made it something else."""
-    return value.numerator if value.denominator == 1 else ratio(value)
+    """A count: an integer, unless a model or weights split it; then exact as amounts are."""
+    return value.numerator if value.denominator == 1 else amount(value)
 
 
 def amount(value: Fraction) -> Decimal:

@@ -183,9 +183,13 @@ def test_pieces_are_the_window() -> None:
 
 
 async def test_customers_by_what_they_did_before_and_after(make_world: MakeWorld) -> None:
-    """Ada orders before and in March, Bo twice in March, Cy first in March and again in May."""
+    """Ada orders before and in March, Bo twice in March, Cy first in March and again in May.
+
+    The shop says that Eve is no new customer, but not when she ordered before.
+    """
     world = await make_world()
     await world.happen(
+        order("2026-03-22T12:00:00Z", 100, "eve", customer="eve", new=False),
         *(
             order(f"2026-{day}T12:00:00Z", 100, f"{who}-{day}", customer=who)
             for who, day in (
@@ -195,11 +199,11 @@ async def test_customers_by_what_they_did_before_and_after(make_world: MakeWorld
         )
     )  # fmt: skip
     expected = {
-        Distinct.CUSTOMERS: 4,
+        Distinct.CUSTOMERS: 5,
         Distinct.FIRST_TIME_CUSTOMERS: 3,
         Distinct.REPEAT_CUSTOMERS: 1,
         Distinct.RETURNING_CUSTOMERS: 2,
-        Distinct.ORDERS_OF_CUSTOMERS: 5,
+        Distinct.ORDERS_OF_CUSTOMERS: 6,
         Distinct.RETAINED_CUSTOMERS: 2,
     }
     half = (MARCH[0], MARCH[0] + timedelta(days=15), MARCH[1])

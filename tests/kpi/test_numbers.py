@@ -61,3 +61,8 @@ def test_an_amount_loses_nothing(numerator: int, places: int) -> None:
 def test_a_ratio_is_within_half_a_unit_of_its_17th_digit(value: Fraction) -> None:
     published = ratio(value)
     assert abs(Fraction(published) - value) <= abs(value) * Fraction(1, 10**16)
+
+
+def test_what_a_model_split_is_published_to_the_last_millionth() -> None:
+    third = Fraction(333_333_333_333_333_333, 10**6)
+    assert numbers.count(third) == Decimal("333333333333.333333")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -75,6 +76,21 @@ async def test_cohort_and_period_are_different_numbers(make_world: Make) -> None
     assert await rates(horizon=21) == [(2, 10), (1, 5)]
     assert await rates(horizon=48) == [(2, 10), (1, 5)]
     assert await rates(horizon=49) == [(3, 10), (1, 5)]
+
+
+async def test_a_customer_is_retained_before_the_last_day_given_is_over(make_world: Make) -> None:
+    world = await make_world()
+    micro = timedelta(microseconds=1)
+    for name, after in (("a", timedelta(days=30)), ("b", timedelta(days=30) - micro)):
+        first = order("2026-02-01T10:00", 1, f"{name} 1", customer=name)
+        again = order("2026-02-01T10:00", 1, f"{name} 2", customer=name)
+        await world.happen(replace(again, at=first.at + after), first)
+    window = {"start": "2026-02-01", "end": "2026-02-02"}
+    counts = [
+        (await world.ask_one("customer_retention", horizon=days, **window))["numerator"]
+        for days in (29, 30, 31, None)
+    ]
+    assert counts == [0, 1, 2, 2]
 
 
 # --- Credit ----------------------------------------------------------------------------------

@@ -89,9 +89,9 @@ async def running(runner_: Runner) -> AsyncIterator[Runner]:
 
 @asynccontextmanager
 async def held_up(engine: AsyncEngine) -> AsyncIterator[None]:
-    """While the block runs, a projection waits for the table `visit` in its midst."""
+    """While the block runs, a projection waits for the table `conversion` in its midst."""
     async with engine.begin() as connection:
-        await connection.execute(text("LOCK TABLE visit IN ACCESS EXCLUSIVE MODE"))
+        await connection.execute(text("LOCK TABLE conversion IN ACCESS EXCLUSIVE MODE"))
         yield
 
 

@@ -206,12 +206,13 @@ async def test_a_late_visit_joins_a_chain_that_skips_other_campaigns(
         site,
         View(0, 1, MAY, 0),
         View(4 * HOUR, 1, SPRING, 0),
-        View(5 * HOUR, 1, MAY, 0),
+        View(5 * HOUR, 1, SPRING, 0),
+        View(6 * HOUR, 1, MAY, 0),
         View(2 * HOUR, 1, MAY, 0),
     )
     starts = [visit.started_at for visit in visits]
     assert [visit.previous_at for visit in visits] == [NEVER, *starts[:-1]]
-    chain = [NEVER, starts[0], NEVER, starts[1]]
+    chain = [NEVER, starts[0], NEVER, starts[2], starts[1]]
     assert [visit.campaign_previous_at for visit in visits] == chain
 
 

@@ -1,13 +1,13 @@
 SELECT p.bucket, count(*) AS retained_customers
 FROM (
-SELECT DISTINCT q.bucket, q.customer, q.occurred_at
+SELECT DISTINCT 1 AS bucket, o.customer, o.occurred_at
 FROM (
-SELECT 1 AS bucket, s.customer, s.is_new, s.quantity, s.occurred_at
+SELECT s.customer, s.is_new, s.quantity, s.occurred_at
 FROM conversion AS s
 WHERE s.site_id = :site_id AND s.occurred_at >= :from AND s.occurred_at < :to
   AND NOT s.refund AND s.customer IS NOT NULL AND true
   AND s.is_new
-) AS q
+) AS o
 ) AS p
 WHERE EXISTS (
     SELECT FROM conversion AS n
