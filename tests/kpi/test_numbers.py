@@ -65,4 +65,4 @@ def test_a_ratio_is_within_half_a_unit_of_its_17th_digit(value: Fraction) -> Non
 
 def test_what_a_model_split_is_published_to_the_last_millionth() -> None:
     third = Fraction(333_333_333_333_333_333, 10**6)
-    assert numbers.count(third) == Decimal("333333333333.333333")
+    assert count(third) == Decimal("333333333333.333333")
