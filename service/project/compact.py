@@ -1,7 +1,7 @@
 """Compaction: rollup rows with the same key become one. A reader sums, so no answer changes.
 
 Only keys with several rows are rewritten; those that sum to zero go. Each step is one transaction
-under the site's lock and covers one day of the quarter tier or one month of the day tier, so the
+under the site's lock and covers one day of the quarter tier or one month of another, so the
 projection is never held up for long.
 """
 
@@ -20,48 +20,78 @@ from service.project.projections import Booked
 from service.project.rollups import LARGEST
 from service.store.credits import moved_numbers
 from service.store.engine import reading, writing
+from service.store.recency import SCOPES
 
 GAINED_ROWS = 2_000
 """A site is compacted when its quarter tier has gained so many rows since the last time."""
 
-_TIERS = (("rollup_quarter", timedelta(days=1)), ("rollup_day", timedelta(days=31)))
-_LONGEST_DAY = timedelta(days=2)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
-# Naming every measure lets the index (site, measure, bucket) find a span of buckets.
-_MEASURES = sorted({*map(int, Measure), *moved_numbers(Measure)})
-_WITHIN = (
-    "site_id = :site_id AND measure = ANY(CAST(:measures AS smallint[]))"
-    " AND bucket >= :since AND bucket < :before"
-)
 
-# A sum that a bigint cannot hold stays in pieces.
-_MERGE = """
-    WITH crowded AS MATERIALIZED (
-        SELECT bucket, dim_id, measure, currency, sum(value)::bigint AS value, count(*) AS rows
-        FROM {tier} WHERE {within}
-        GROUP BY bucket, dim_id, measure, currency
-        HAVING count(*) > 1 AND abs(sum(value)) < {largest}
-    ),
-    gone AS (
-        DELETE FROM {tier} AS r USING crowded AS c
-        WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
-          AND r.bucket >= :since AND r.bucket < :before
-          AND r.bucket = c.bucket AND r.measure = c.measure AND r.dim_id = c.dim_id
-          AND r.currency = c.currency
-    ),
-    kept AS (
-        INSERT INTO {tier} (site_id, bucket, dim_id, value, measure, currency)
-        SELECT CAST(:site_id AS bigint), bucket, dim_id, value, measure, currency
-        FROM crowded WHERE value <> 0
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A rollup: what tells its rows apart besides `bucket`, the column of `index` first.
+
+    Naming every value that `index` can have lets the index (site, that column, bucket) find a span
+    of buckets. A step takes the buckets of `step`; no bucket is longer than `longest`.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    index: tuple[int, ...]
+    step: timedelta
+    longest: timedelta
+
+
+_MEASURES = tuple(sorted({*map(int, Measure), *moved_numbers(Measure)}))
+_OF_MEASURES = ("measure", "dim_id", "currency")
+_DAY, _MONTH = timedelta(days=1), timedelta(days=31)
+
+TIERS = {
+    tier.name: tier
+    for tier in (
+        Tier("rollup_quarter", _OF_MEASURES, _MEASURES, _DAY, 2 * _DAY),
+        Tier("rollup_day", _OF_MEASURES, _MEASURES, _MONTH, 2 * _DAY),
+        Tier("rollup_recency", ("scope", "previous", "dim_id"), SCOPES, _MONTH, 2 * _MONTH),
     )
-    SELECT coalesce(sum(rows) - count(*) FILTER (WHERE value <> 0), 0)::bigint FROM crowded"""
-_MERGES = {
-    tier: text(_MERGE.format(tier=tier, within=_WITHIN, largest=LARGEST)) for tier, _ in _TIERS
 }
 
+
+def _within(tier: Tier) -> str:
+    return (
+        f"r.site_id = :site_id AND r.{tier.keys[0]} = ANY(CAST(:index AS smallint[]))"
+        " AND r.bucket >= :since AND r.bucket < :before"
+    )
+
+
+def _merge_sql(tier: Tier) -> str:
+    keys = f"bucket, {', '.join(tier.keys)}"
+    same = " AND ".join(f"r.{key} = c.{key}" for key in ("bucket", *tier.keys))
+    # A sum that a bigint cannot hold stays in pieces. Rows lie in the order in which they are read.
+    return f"""
+    WITH crowded AS MATERIALIZED (
+        SELECT {keys}, sum(value)::bigint AS value, count(*) AS rows
+        FROM {tier.name} AS r WHERE {_within(tier)}
+        GROUP BY {keys}
+        HAVING count(*) > 1 AND abs(sum(value)) < {LARGEST}
+    ),
+    gone AS (
+        DELETE FROM {tier.name} AS r USING crowded AS c WHERE {_within(tier)} AND {same}
+    ),
+    kept AS (
+        INSERT INTO {tier.name} (site_id, {keys}, value)
+        SELECT CAST(:site_id AS bigint), {keys}, value
+        FROM crowded WHERE value <> 0 ORDER BY {tier.keys[0]}, bucket
+    )
+    SELECT coalesce(sum(rows) - count(*) FILTER (WHERE value <> 0), 0)::bigint FROM crowded"""
+
+
+_MERGES = {tier.name: text(_merge_sql(tier)) for tier in TIERS.values()}
 _SPAN = {
-    tier: text(f"SELECT min(bucket), max(bucket) FROM {tier} WHERE {_WITHIN}") for tier, _ in _TIERS
+    tier.name: text(
+        f"SELECT min(r.bucket), max(r.bucket) FROM {tier.name} AS r WHERE {_within(tier)}"
+    )
+    for tier in TIERS.values()
 }
 
 
@@ -96,13 +126,13 @@ async def steps(
     """The steps that cover the span, as far as the site has rows there."""
     found: list[Step] = []
     async with reading(engine) as connection:
-        for tier, length in _TIERS:
-            # The day that holds `since` starts before it.
-            start = _EARLIEST if since is None else since - _LONGEST_DAY
-            span = Step(site_id, tier, start, before)
-            first, last = (await connection.execute(_SPAN[tier], _parameters(span))).one()
+        for tier in TIERS.values():
+            # The bucket that holds `since` starts before it.
+            start = _EARLIEST if since is None else since - tier.longest
+            span = Step(site_id, tier.name, start, before)
+            first, last = (await connection.execute(_SPAN[tier.name], _parameters(span))).one()
             if first is not None:
-                found += _cut(span, first, last, length)
+                found += _cut(span, first, last, tier.step)
     return found
 
 
@@ -128,7 +158,7 @@ async def _merge(connection: AsyncConnection, step: Step) -> int:
 def _parameters(step: Step) -> dict[str, object]:
     return {
         "site_id": step.site_id,
-        "measures": _MEASURES,
+        "index": TIERS[step.tier].index,
         "since": step.since,
         "before": step.before,
     }

@@ -11,3 +11,5 @@ and their dimensions."""
 
 NEVER = "-infinity"
 """`previous` of a visit with none before it."""
+
+SCOPES = (VISITOR, CAMPAIGN)

@@ -77,3 +77,24 @@ async def rows(engine: AsyncEngine, site: Site, tier: str) -> dict[Key, list[int
     async with reading(engine) as connection:
         found = await connection.execute(query, {"site_id": site.id})
         return {(at, dim, measure, currency): v for at, dim, measure, currency, v in found}
+
+
+async def test_so_does_recency(
+    engine: AsyncEngine, new_site: Callable[..., Awaitable[Site]]
+) -> None:
+    site = await new_site()
+    insert = text(
+        "INSERT INTO rollup_recency (site_id, bucket, previous, dim_id, scope, value)"
+        " SELECT :site_id, :at, CAST(previous AS timestamptz), dim_id, scope, value"
+        " FROM (VALUES ('-infinity', 0, 0, 2), ('-infinity', 0, 0, 3), ('2026-05-01Z', 0, 0, 1),"
+        " ('-infinity', 7, 1, 4), ('-infinity', 7, 1, -4)) AS v (previous, dim_id, scope, value)"
+    )
+    async with writing(engine) as connection:
+        await connection.execute(insert, {"site_id": site.id, "at": NOON})
+    assert await compact(engine, site.id, NOON + DAY, since=NOON) == 3
+    query = text(
+        "SELECT scope, isfinite(previous), value FROM rollup_recency WHERE site_id = :site_id"
+    )
+    async with reading(engine) as connection:
+        found = await connection.execute(query, {"site_id": site.id})
+        assert sorted(map(tuple, found)) == [(0, False, 5), (0, True, 1)]
