@@ -1,10 +1,12 @@
-"""Any question: details, attribution models, identities, recency, users' own KPIs, site rules.
+"""Any question: details, models, identities, coarser rollups, recency, own KPIs, site rules.
 
 Revision ID: 0002
 Revises: 0001
 
 Columns have constant defaults, so no table is rewritten and the running version is not blocked.
-What was projected before has no touches, details or recency: `kompas rebuild` fills them in.
+Rollups are filled from what is there, and the runner credits all conversions and leads again
+(`credited_days` 0 is no site's lookback). Only the log knows details, identities and the lines of
+orders of what was projected before: `kompas rebuild` brings those.
 """
 
 from __future__ import annotations
@@ -68,6 +70,24 @@ ALTER TABLE conversion
     ADD COLUMN touch_dims bigint[],
     ADD COLUMN touch_details bigint[],
     ADD COLUMN touch_weights bigint[];
+CREATE TABLE rollup_month (
+    site_id bigint NOT NULL,
+    bucket timestamptz NOT NULL,
+    dim_id bigint NOT NULL,
+    value bigint NOT NULL,
+    measure smallint NOT NULL,
+    currency text NOT NULL DEFAULT ''
+);
+CREATE INDEX rollup_month_measure ON rollup_month (site_id, measure, bucket);
+CREATE TABLE rollup_total (
+    site_id bigint NOT NULL,
+    bucket timestamptz NOT NULL,
+    dim_id bigint NOT NULL,
+    value bigint NOT NULL,
+    measure smallint NOT NULL,
+    currency text NOT NULL DEFAULT ''
+);
+CREATE INDEX rollup_total_measure ON rollup_total (site_id, measure, bucket);
 CREATE TABLE rollup_recency (
     site_id bigint NOT NULL,
     bucket timestamptz NOT NULL,
@@ -77,6 +97,44 @@ CREATE TABLE rollup_recency (
     scope smallint NOT NULL
 );
 CREATE INDEX rollup_recency_bucket ON rollup_recency (site_id, scope, bucket);
+"""
+
+FILL = """
+SET LOCAL statement_timeout = 0;
+UPDATE site SET credited_days = 0;
+INSERT INTO rollup_month (site_id, bucket, dim_id, value, measure, currency)
+SELECT r.site_id, date_trunc('month', r.bucket, s.timezone), r.dim_id, r.value, r.measure,
+       r.currency
+FROM rollup_day AS r JOIN site AS s ON s.id = r.site_id;
+INSERT INTO rollup_total (site_id, bucket, dim_id, value, measure, currency)
+SELECT site_id, bucket, 0, value, measure, currency FROM rollup_day;
+WITH named AS (
+    SELECT v.site_id, v.visitor, v.started_at,
+           CASE WHEN coalesce(d.campaign, '') = '' THEN 0
+                ELSE ('x' || left(md5(d.campaign), 16))::bit(64)::bigint END AS key
+    FROM visit AS v
+    LEFT JOIN dimension AS d ON d.site_id = v.site_id AND d.dim_id = v.dim_id
+),
+chained AS (
+    SELECT site_id, visitor, started_at, key,
+           lag(started_at) OVER (PARTITION BY site_id, visitor, key ORDER BY started_at) AS previous
+    FROM named
+)
+UPDATE visit AS v SET campaign_key = c.key, campaign_previous_at = c.previous
+FROM chained AS c
+WHERE v.site_id = c.site_id AND v.visitor = c.visitor AND v.started_at = c.started_at;
+INSERT INTO rollup_recency (site_id, bucket, previous, dim_id, value, scope)
+SELECT v.site_id, date_trunc('day', v.started_at, s.timezone),
+       coalesce(date_trunc('day', v.previous_at, s.timezone), '-infinity'), 0, count(*), 0
+FROM visit AS v JOIN site AS s ON s.id = v.site_id
+GROUP BY 1, 2, 3;
+INSERT INTO rollup_recency (site_id, bucket, previous, dim_id, value, scope)
+SELECT v.site_id,
+       date_trunc('month', date_trunc('day', v.started_at, s.timezone), s.timezone),
+       coalesce(date_trunc('day', v.campaign_previous_at, s.timezone), '-infinity'), v.dim_id,
+       count(*), 1
+FROM visit AS v JOIN site AS s ON s.id = v.site_id
+GROUP BY 1, 2, 3, 4;
 """
 
 COLUMNS = {
@@ -93,15 +151,22 @@ COLUMNS = {
 
 
 def upgrade() -> None:
-    """Add what is new; nothing that exists is rewritten."""
-    for statement in TABLES.split(";\n"):
+    """Add what is new, and fill it from what is there."""
+    for statement in (TABLES + FILL).split(";\n"):
         if statement.strip():
             op.execute(statement)
 
 
 def downgrade() -> None:
     """Drop what was added: details, models, identities and users' own KPIs are lost."""
-    for table in ("rollup_recency", "identity", "detail", "kpi_definition"):
+    for table in (
+        "rollup_month",
+        "rollup_total",
+        "rollup_recency",
+        "identity",
+        "detail",
+        "kpi_definition",
+    ):
         op.execute(f"DROP TABLE {table}")
     for table, columns in COLUMNS.items():
         drops = ", ".join(f"DROP COLUMN {column}" for column in columns)

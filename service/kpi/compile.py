@@ -1,9 +1,9 @@
 """Compiles what is to be read into one statement: tiers of a window, joined with dimensions.
 
-Every statement has the same parts: day rollups, quarter-hour rollups and what is read from facts
-(the edges of a window, or all of it), as UNION ALL; summed by bucket, measure and currency.
-Dimensions are joined only where a breakdown or a filter needs them. Values always travel as
-parameters, so a few texts serve all windows.
+Every statement has the same parts: month, day and quarter-hour rollups and what is read from facts
+(the edges of a window, or all of it), as UNION ALL; summed by bucket, measure and currency. Days
+of all dimensions together have a rollup of their own. Dimensions are joined only where a breakdown
+or a filter needs them. Values always travel as parameters, so a few texts serve all windows.
 """
 
 from __future__ import annotations
@@ -49,13 +49,15 @@ class Variant(NamedTuple):
 class Shape:
     """What makes two statements differ in their text; everything else is a parameter.
 
-    `shifts` moves quarter hours between the buckets that day rollups are booked in. `variant`
-    reads facts instead of rollups. `wheres` are the filters inside formulas, one column of sums
-    each. `daily` splits amounts of other currencies by site-local day. Facts are read for
-    `measures`, and with `moved` for what a model moves of them.
+    `days` counts spans of day rollups, beside a span of `months`. `shifts` moves quarter hours
+    between the buckets that day rollups are booked in. `variant` reads facts instead of rollups.
+    `wheres` are the filters inside formulas, one column of sums each. `daily` splits amounts of
+    other currencies by site-local day. Facts are read for `measures`, and with `moved` for what a
+    model moves of them.
     """
 
-    days: bool
+    months: bool
+    days: int
     quarters: int
     shifts: bool
     edges: int
@@ -83,7 +85,7 @@ class Shape:
     @property
     def is_empty(self) -> bool:
         """Whether nothing holds what is asked, so that there is nothing to run."""
-        return not (self.days or self.quarters or (self.edges and self.facts))
+        return not (self.months or self.days or self.quarters or (self.edges and self.facts))
 
 
 def variant_of(names: Collection[str], horizon: int | None) -> Variant | None:
@@ -109,8 +111,11 @@ def shape_of(
     """The shape of the statement that reads `measures` over a cover."""
     read = frozenset(int(measure) for measure in measures) if cover.edges else frozenset()
     found = [fact.name for fact in _facts(variant) if not fact.measures.isdisjoint(read)]
+    # Without dimensions there is one row a day, and amounts of other currencies need their days.
+    months = cover.months is not None and bool(by or filters or any(wheres)) and not daily
     return Shape(
-        days=cover.days is not None,
+        months=months,
+        days=len(cover.around_months()) if months else int(cover.days is not None),
         quarters=len(cover.quarters),
         shifts=bool(cover.shifts),
         edges=len(cover.edges),
@@ -144,23 +149,24 @@ def _narrowed(fact: Fact, shape: Shape) -> Fact:
 
 
 def parameters(
-    cover: Cover, numbers: Iterable[int], filters: Filters, wheres: tuple[Where, ...]
+    shape: Shape, cover: Cover, numbers: Iterable[int], filters: Filters
 ) -> dict[str, Any]:
     """The values that belong to a shape, except `site_id`, `starts`, `zone`, `currency`, `horizon`.
 
     `numbers` are those of measures, and of what a model moves.
     """
     values: dict[str, Any] = {"measures": [int(number) for number in numbers]}
-    if cover.days is not None:
-        values["days_from"], values["days_to"] = cover.days
-    for number, span in enumerate(cover.quarters):
-        values[f"quarters_{number}_from"], values[f"quarters_{number}_to"] = span
-    for number, span in enumerate(cover.edges):
-        values[f"edge_{number}_from"], values[f"edge_{number}_to"] = span
+    months = [cover.months] if shape.months else []
+    days = cover.around_months() if shape.months else [cover.days]
+    spans = {"months": months, "days": days, "quarters": cover.quarters, "edge": cover.edges}
+    for name, some in spans.items():
+        for number, span in enumerate(some):
+            if span is not None:
+                values[f"{name}_{number}_from"], values[f"{name}_{number}_to"] = span
     if cover.shifts:
         columns = map(list, zip(*cover.shifts, strict=True))
         values |= zip(_SHIFTS, columns, strict=True)
-    return values | filter_parameters(filters) | where_parameters(wheres)
+    return values | filter_parameters(filters) | where_parameters(shape.wheres)
 
 
 # --- Statements --------------------------------------------------------------------------------
@@ -216,7 +222,9 @@ def _sum(number: int, where: Where) -> str:
 
 
 def _tiers(shape: Shape) -> list[str]:
-    parts = [_rollup("rollup_day", "days", shape)] if shape.days else []
+    days = "rollup_day" if shape.names else "rollup_total"
+    parts = [_rollup("rollup_month", "months_0", shape)] if shape.months else []
+    parts += [_rollup(days, f"days_{n}", shape) for n in range(shape.days)]
     parts += [_rollup("rollup_quarter", f"quarters_{n}", shape) for n in range(shape.quarters)]
     parts += [_shifts(shape)] if shape.shifts else []
     found = [fact for fact in _facts(shape.variant) if fact.name in shape.facts]
@@ -224,16 +232,12 @@ def _tiers(shape: Shape) -> list[str]:
 
 
 def _rollup(table: str, span: str, shape: Shape) -> str:
-    rows = f"{table} AS r\n" + (
+    bucket = bucket_of("r.bucket", shape.series)
+    return (
+        f"SELECT {bucket} AS bucket, {_columns('r', 'bucket', shape)}\nFROM {table} AS r\n"
         "WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))\n"
         f"  AND r.bucket >= :{span}_from AND r.bucket < :{span}_to{_foreign('r', shape)}"
     )
-    if table == "rollup_day" and shape.series and not shape.ids:
-        # Few days instead of many rows have to find their bucket. Quarter hours are too many.
-        keys = "r.bucket, r.measure, r.currency"
-        rows = f"(\nSELECT {keys}, sum(r.value) AS value\nFROM {rows}\nGROUP BY {keys}\n) AS r"
-    bucket = bucket_of("r.bucket", shape.series)
-    return f"SELECT {bucket} AS bucket, {_columns('r', 'bucket', shape)}\nFROM {rows}"
 
 
 def _shifts(shape: Shape) -> str:

@@ -23,7 +23,12 @@ from service.kpi.run import LISTENER, Listener, Ran, scans
 from service.kpi.written import written
 from service.store.engine import reading
 
-TIERS = {"rollup_day": "days", "rollup_quarter": "quarter hours"}
+TIERS = {
+    "rollup_month": "months",
+    "rollup_day": "days",
+    "rollup_total": "days of all dimensions together",
+    "rollup_quarter": "quarter hours",
+}
 FACTS = "facts"
 LOOKUPS = {"dimension": "names", "detail": "names", "fx_rate": "exchange rates"}
 """What the tables of a plan are; all others hold facts, or the log."""

@@ -93,7 +93,7 @@ async def _sums(
     )
     if shape.is_empty:
         return []
-    values = parameters(covered, [*measures, *movable], piece.filters, wheres) | {
+    values = parameters(shape, covered, [*measures, *movable], piece.filters) | {
         "site_id": piece.site_id,
         "starts": list(covered.starts or piece.bounds[:-1]),
         "zone": piece.zone.key,

@@ -8,13 +8,12 @@ predecessor lies on the day that the window's start cuts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from service.kpi.tiers import Span
-from service.kpi.zones import is_clean_midnight, midnight, midnight_from, midnight_until
+from service.kpi.zones import midnight_from, midnight_until, month_from, month_until
 
 
 class Pieces(NamedTuple):
@@ -47,9 +46,7 @@ def days_of(start: datetime, end: datetime, zone: ZoneInfo) -> Pieces | None:
 
 def months_of(start: datetime, end: datetime, zone: ZoneInfo) -> Pieces | None:
     """The window as whole months and the rest; None if no whole month lies in it."""
-    first = _month_start(start, zone, lambda at: at >= start, 1)
-    last = _month_start(end, zone, lambda at: at <= end, -1)
-    return _pieces(start, end, zone, first, last)
+    return _pieces(start, end, zone, month_from(start, zone), month_until(end, zone))
 
 
 def _pieces(
@@ -65,17 +62,3 @@ def _pieces(
         cut=Span(day, start) if day < start else None,
         known_before=day,
     )
-
-
-def _month_start(
-    at: datetime, zone: ZoneInfo, fits: Callable[[datetime], bool], step: int
-) -> datetime:
-    """The nearest start of a month, in the direction of `step`, at which days can be cut."""
-    month = at.astimezone(zone).date().replace(day=1)
-    while not (fits(found := midnight(month, zone)) and is_clean_midnight(found, zone)):
-        month = _neighbour(month, step)
-    return found
-
-
-def _neighbour(month: date, step: int) -> date:
-    return (month + timedelta(days=31 if step > 0 else -1)).replace(day=1)

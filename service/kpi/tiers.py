@@ -1,4 +1,4 @@
-"""Which tier answers for which part of a window: days, quarter hours, or the facts themselves."""
+"""Which tier answers for which part of a window: months, days, quarter hours, or the facts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from service.kpi.zones import midnight_from, midnight_until
+from service.kpi.zones import midnight_from, midnight_until, month_from, month_until
 
 QUARTER = timedelta(minutes=15)
 MOST_SHIFTED = 0.75
@@ -43,8 +43,8 @@ class Shift(NamedTuple):
 class Cover(NamedTuple):
     """A window as disjoint spans that together are the window: at most one of days.
 
-    Where buckets cut days, each row belongs to the bucket (from 1) of `starts` that it lies in, and
-    `shifts` mend that.
+    `months` are the whole months among the days, for whoever needs no days. Where buckets cut days,
+    each row belongs to the bucket (from 1) of `starts` that it lies in, and `shifts` mend that.
     """
 
     days: Span | None
@@ -52,6 +52,13 @@ class Cover(NamedTuple):
     edges: tuple[Span, ...]
     shifts: tuple[Shift, ...] = ()
     starts: tuple[datetime, ...] = ()
+    months: Span | None = None
+
+    def around_months(self) -> tuple[Span, ...]:
+        """The days that are left when whole months are taken out."""
+        if self.days is None or self.months is None:
+            return () if self.days is None else (self.days,)
+        return _spans((self.days.start, self.months.start), (self.months.end, self.days.end))
 
 
 def _spans(*pairs: tuple[datetime, datetime]) -> tuple[Span, ...]:
@@ -69,6 +76,12 @@ def _ceil(at: datetime) -> datetime:
 def _days(bounds: Sequence[datetime], site_zone: ZoneInfo) -> Span | None:
     """The whole site-local days inside."""
     first, last = midnight_from(bounds[0], site_zone), midnight_until(bounds[-1], site_zone)
+    return Span(first, last) if first < last else None
+
+
+def _months(days: Span, site_zone: ZoneInfo) -> Span | None:
+    """The whole site-local months inside."""
+    first, last = month_from(days.start, site_zone), month_until(days.end, site_zone)
     return Span(first, last) if first < last else None
 
 
@@ -107,10 +120,10 @@ def _shifts(bounds: Sequence[datetime], midnights: Sequence[datetime]) -> tuple[
 def cover(bounds: Sequence[datetime], site_zone: ZoneInfo) -> Cover:
     """The coarsest tiers that answer exactly for the buckets between `bounds` (ascending UTC).
 
-    Whole days come from site-local day rollups, the rest from quarter hours, and what is left of
-    a quarter hour that an end of the window cuts from the facts. Buckets that cut a few of the
-    days (those of another zone) are mended by quarter hours; where they cut too many, these answer
-    alone. Where buckets cut quarter hours (zones had odd offsets before 1972) the facts answer.
+    Whole days (or months) come from site-local rollups, the rest from quarter hours, and what is
+    left of a quarter hour that an end of the window cuts from the facts. Buckets that cut a few of
+    the days (those of another zone) are mended by quarter hours; where they cut too many, these
+    answer alone. Where buckets cut quarter hours (zones had odd offsets before 1972) the facts do.
     """
     start, end = bounds[0], bounds[-1]
     if any(_floor(at) != at for at in bounds[1:-1]):
@@ -125,7 +138,8 @@ def cover(bounds: Sequence[datetime], site_zone: ZoneInfo) -> Cover:
         return Cover(None, _spans((first, last)), edges)
     around = _spans((first, days.start), (days.end, last))
     shifts = _shifts(bounds, midnights)
-    return Cover(days, around, edges, shifts, midnights if shifts else ())
+    months = _months(days, site_zone) if len(bounds) == 2 else None
+    return Cover(days, around, edges, shifts, midnights if shifts else (), months)
 
 
 def facts_alone(bounds: Sequence[datetime]) -> Cover:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
@@ -73,4 +74,21 @@ def midnight_until(at: datetime, tz: ZoneInfo) -> datetime:
     day = at.astimezone(tz).date()
     while (start := midnight(day, tz)) > at or not is_clean_midnight(start, tz):
         day -= _DAY
+    return start
+
+
+def month_from(at: datetime, tz: ZoneInfo) -> datetime:
+    """The first clean local midnight at or after `at` with which a month begins."""
+    return _month(at, tz, lambda start: start >= at, 31)
+
+
+def month_until(at: datetime, tz: ZoneInfo) -> datetime:
+    """The last clean local midnight at or before `at` with which a month begins."""
+    return _month(at, tz, lambda start: start <= at, -1)
+
+
+def _month(at: datetime, tz: ZoneInfo, fits: Callable[[datetime], bool], days_on: int) -> datetime:
+    first = at.astimezone(tz).date().replace(day=1)
+    while not (fits(start := midnight(first, tz)) and is_clean_midnight(start, tz)):
+        first = (first + days_on * _DAY).replace(day=1)
     return start

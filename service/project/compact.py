@@ -1,8 +1,8 @@
 """Compaction: rollup rows with the same key become one. A reader sums, so no answer changes.
 
 Only keys with several rows are rewritten; those that sum to zero go. Each step is one transaction
-under the site's lock and covers one day of the quarter tier or one month of another, so the
-projection is never held up for long.
+under the site's lock and covers one day of the quarter tier, a month of days or a year of months,
+so the projection is never held up for long.
 """
 
 from __future__ import annotations
@@ -45,13 +45,15 @@ class Tier:
 
 _MEASURES = tuple(sorted({*map(int, Measure), *moved_numbers(Measure)}))
 _OF_MEASURES = ("measure", "dim_id", "currency")
-_DAY, _MONTH = timedelta(days=1), timedelta(days=31)
+_DAY, _MONTH, _YEAR = timedelta(days=1), timedelta(days=31), timedelta(days=366)
 
 TIERS = {
     tier.name: tier
     for tier in (
         Tier("rollup_quarter", _OF_MEASURES, _MEASURES, _DAY, 2 * _DAY),
         Tier("rollup_day", _OF_MEASURES, _MEASURES, _MONTH, 2 * _DAY),
+        Tier("rollup_month", _OF_MEASURES, _MEASURES, _YEAR, 2 * _MONTH),
+        Tier("rollup_total", _OF_MEASURES, _MEASURES, _YEAR, 2 * _DAY),
         Tier("rollup_recency", ("scope", "previous", "dim_id"), SCOPES, _MONTH, 2 * _MONTH),
     )
 }

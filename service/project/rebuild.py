@@ -23,6 +23,8 @@ DERIVED = (
     "identity",
     "rollup_quarter",
     "rollup_day",
+    "rollup_month",
+    "rollup_total",
     "rollup_recency",
 )
 """Tables that hold nothing but what the projections made of the log."""

@@ -92,12 +92,12 @@ def _append(tier: str, sums: str) -> str:
 
 
 def booked(steps: str, delta: str) -> str:
-    """One statement: the CTEs `steps`, and `delta` (contributions) appended to both rollups.
+    """One statement: the CTEs `steps`, and `delta` (contributions) appended to the rollups.
 
     All CTEs see the facts as they were before the statement. What cancels out is not written. The
     statement answers one row: `rows` appended to the quarter tier, the `first` and the `last`
     bucket. A day starts at a quarter hour in every time zone (since 1990 at least), so days are
-    summed from quarter hours.
+    summed from quarter hours, months and the totals of days (all dimensions together) from days.
     """
     return f"""WITH {steps},
 delta AS MATERIALIZED (
@@ -114,8 +114,25 @@ delta_of_days AS (
     GROUP BY 1, 2, 3, 4
     HAVING sum(value) <> 0
 ),
+delta_of_months AS (
+    SELECT date_trunc('month', bucket, CAST(:zone AS text)) AS bucket, measure, currency, dim_id,
+           sum(value) AS value
+    FROM delta_of_days
+    GROUP BY 1, 2, 3, 4
+    HAVING sum(value) <> 0
+),
+delta_of_all AS (
+    SELECT bucket, measure, currency, 0 AS dim_id, sum(value) AS value
+    FROM delta_of_days
+    GROUP BY 1, 2, 3
+    HAVING sum(value) <> 0
+),
 quarter AS ({_append("rollup_quarter", "delta")}
 ),
 day AS ({_append("rollup_day", "delta_of_days")}
+),
+month AS ({_append("rollup_month", "delta_of_months")}
+),
+total AS ({_append("rollup_total", "delta_of_all")}
 )
 SELECT count(*) AS rows, min(bucket) AS first, max(bucket) AS last FROM delta"""

@@ -372,6 +372,8 @@ def _rollup(name: str) -> Table:
 
 rollup_quarter = _rollup("rollup_quarter")
 rollup_day = _rollup("rollup_day")
+rollup_month = _rollup("rollup_month")
+rollup_total = _rollup("rollup_total")
 
 rollup_recency = Table(
     "rollup_recency",

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.domain.access import Site
 from tests.kpi.world import CATALOGUE, NOW, World
 
-BIG = {"event", "event_any", "rollup_quarter", "rollup_day", "rollup_recency", "visit",
+BIG = {"event", "event_any", "rollup_quarter", "rollup_day", "rollup_recency", "rollup_month",
+       "rollup_total", "visit",
        "conversion", "message", "lead", "statement"}  # fmt: skip
 
 # Another site's rows are there as well: an index that ignored the site would find them, too.
@@ -26,6 +27,10 @@ INSERT INTO rollup_quarter SELECT site_id, date_bin('15 minutes', at, 'epoch'), 
     FROM n CROSS JOIN unnest('{{1,2,3,40,41,50,70}}'::smallint[]) m;
 INSERT INTO rollup_day SELECT site_id, date_trunc('day', bucket, 'Europe/Copenhagen'), dim_id,
     sum(value), measure, currency FROM rollup_quarter GROUP BY 1, 2, 3, 5, 6;
+INSERT INTO rollup_month SELECT site_id, date_trunc('month', bucket, 'Europe/Copenhagen'), dim_id,
+    sum(value), measure, currency FROM rollup_day GROUP BY 1, 2, 3, 5, 6;
+INSERT INTO rollup_total SELECT site_id, bucket, 0, sum(value), measure, currency FROM rollup_day
+    GROUP BY 1, 2, 5, 6;
 INSERT INTO dimension SELECT s, d, 'Email', 'own', 'mail', 'c' || d
     FROM generate_series({first}, {first} + 1) s CROSS JOIN generate_series(1, 49) d;
 INSERT INTO detail SELECT s, d, '/page/' || d, 'DK', 'mobile', '{{"plan": "pro"}}'

@@ -98,6 +98,8 @@ async def site(warehouse: AsyncEngine, make_site: Callable[..., Awaitable[Site]]
             values = dict(zip("dvmc", row, strict=True))
             await put(rows.format("quarter"), values | {"at": LATE if values["c"] else EARLY})
             await put(rows.format("day"), values | {"at": at("2026-03-09T23:00")})
+            await put(rows.format("month"), values | {"at": at("2026-02-28T23:00")})
+            await put(rows.format("total"), values | {"at": at("2026-03-09T23:00"), "d": 0})
     await put_rates(warehouse, [FxRate("EUR", "DKK", date(2026, 3, 10), Decimal("7.5"))])
     return made
 

@@ -31,7 +31,22 @@ def spans(found: Cover) -> list[Span]:
 
 def test_whole_days_need_nothing_finer() -> None:
     window = (at("2026-03-01"), at("2026-04-01"))
-    assert cover(window, COPENHAGEN) == Cover(Span(*window), (), ())
+    whole = Span(*window)
+    assert cover(window, COPENHAGEN) == Cover(whole, (), (), months=whole)
+
+
+def test_whole_months_are_taken_out_of_the_days_but_for_a_series() -> None:
+    window = (at("2026-03-29"), at("2026-06-02"))
+    found = cover(window, COPENHAGEN)
+    assert found.days == Span(*window)
+    assert found.months == Span(at("2026-04-01"), at("2026-06-01"))
+    assert found.around_months() == (
+        Span(at("2026-03-29"), at("2026-04-01")),
+        Span(at("2026-06-01"), at("2026-06-02")),
+    )
+    days = bounds(between(*window, COPENHAGEN), "day")
+    assert cover(days, COPENHAGEN).months is None
+    assert cover((at("2026-04-02"), at("2026-05-31")), COPENHAGEN).months is None
 
 
 def test_days_in_the_middle_quarters_around_them_facts_at_the_ragged_ends() -> None:

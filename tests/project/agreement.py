@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -33,6 +35,26 @@ async def check_rollups(engine: AsyncEngine, site: Site, expected: list[Added]) 
         for (at, measure, currency, dim), value in days.items()
     }
     assert by_date == summed(expected, local_day(site.timezone))
+    await check_coarser(engine, site, days)
+
+
+async def check_coarser(engine: AsyncEngine, site: Site, days: dict[tuple[Any, ...], int]) -> None:
+    """Months are their days, and the totals of days are all dimensions together."""
+    zone = ZoneInfo(site.timezone)
+    months: Counter[tuple[object, ...]] = Counter()
+    totals: Counter[tuple[object, ...]] = Counter()
+    for (at, measure, currency, dim), value in days.items():
+        months[at.astimezone(zone).strftime("%Y-%m"), measure, currency, dim] += value
+        totals[at, measure, currency, 0] += value
+    stored = {
+        (at.astimezone(zone).strftime("%Y-%m"), measure, currency, dim): value
+        for (at, measure, currency, dim), value in (
+            await rollup(engine, site.id, "rollup_month")
+        ).items()
+    }
+    assert stored == {key: value for key, value in months.items() if value}
+    found = await rollup(engine, site.id, "rollup_total")
+    assert found == {key: value for key, value in totals.items() if value}
 
 
 async def check_edges(

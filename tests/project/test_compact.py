@@ -34,7 +34,7 @@ ROWS: tuple[tuple[Key, list[int], list[int]], ...] = (
 """A key, its rows, and its rows after compaction."""
 
 
-@pytest.mark.parametrize("tier", ["rollup_quarter", "rollup_day"])
+@pytest.mark.parametrize("tier", ["rollup_quarter", "rollup_day", "rollup_month"])
 async def test_rows_with_one_key_become_one(
     engine: AsyncEngine, new_site: Callable[..., Awaitable[Site]], tier: str
 ) -> None:

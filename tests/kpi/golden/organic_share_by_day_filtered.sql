@@ -3,7 +3,7 @@ FROM (
 SELECT width_bucket(r.bucket, CAST(:starts AS timestamptz[])) AS bucket, r.measure, r.currency, r.value, r.dim_id
 FROM rollup_day AS r
 WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
-  AND r.bucket >= :days_from AND r.bucket < :days_to
+  AND r.bucket >= :days_0_from AND r.bucket < :days_0_to
 ) AS s
 LEFT JOIN dimension AS d ON d.site_id = :site_id AND d.dim_id = s.dim_id
 WHERE coalesce(d.campaign, '') IN (CAST(:campaign_0 AS text), CAST(:campaign_1 AS text))

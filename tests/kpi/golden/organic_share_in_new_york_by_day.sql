@@ -3,7 +3,7 @@ FROM (
 SELECT width_bucket(r.bucket, CAST(:starts AS timestamptz[])) AS bucket, r.measure, r.currency, r.value, r.dim_id
 FROM rollup_day AS r
 WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
-  AND r.bucket >= :days_from AND r.bucket < :days_to
+  AND r.bucket >= :days_0_from AND r.bucket < :days_0_to
 UNION ALL
 SELECT width_bucket(r.bucket, CAST(:starts AS timestamptz[])) AS bucket, r.measure, r.currency, r.value, r.dim_id
 FROM rollup_quarter AS r

@@ -3,9 +3,9 @@ FROM (
 SELECT t.bucket, t.measure, t.currency, t.dim_id, sum(t.value) AS value
 FROM (
 SELECT 1 AS bucket, r.measure, r.currency, r.value, r.dim_id
-FROM rollup_day AS r
+FROM rollup_month AS r
 WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
-  AND r.bucket >= :days_from AND r.bucket < :days_to
+  AND r.bucket >= :months_0_from AND r.bucket < :months_0_to
 ) AS t
 GROUP BY t.bucket, t.measure, t.currency, t.dim_id
 ) AS s

@@ -1,13 +1,9 @@
 SELECT t.bucket, t.measure, t.currency, sum(t.value) AS sum_0
 FROM (
 SELECT width_bucket(r.bucket, CAST(:starts AS timestamptz[])) AS bucket, r.measure, r.currency, r.value
-FROM (
-SELECT r.bucket, r.measure, r.currency, sum(r.value) AS value
-FROM rollup_day AS r
+FROM rollup_total AS r
 WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
-  AND r.bucket >= :days_from AND r.bucket < :days_to
-GROUP BY r.bucket, r.measure, r.currency
-) AS r
+  AND r.bucket >= :days_0_from AND r.bucket < :days_0_to
 UNION ALL
 SELECT width_bucket(r.bucket, CAST(:starts AS timestamptz[])) AS bucket, r.measure, r.currency, r.value
 FROM rollup_quarter AS r

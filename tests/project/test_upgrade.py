@@ -1,0 +1,78 @@
+"""Migration 0002 fills what it adds: afterwards a database is as if it had always been there."""
+
+from __future__ import annotations
+
+from importlib.util import module_from_spec, spec_from_file_location
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.store.engine import reading
+from service.store.migrate import script_location
+from tests.project.facts import facts, rollup
+from tests.project.streams import Stream, streams
+from tests.project.test_recount import NewSite, credit_anew, play
+
+TIERS = ("rollup_quarter", "rollup_day", "rollup_month", "rollup_total")
+
+BEFORE = """
+DELETE FROM rollup_month;
+DELETE FROM rollup_total;
+DELETE FROM rollup_recency;
+DELETE FROM rollup_quarter WHERE measure >= 1000;
+DELETE FROM rollup_day WHERE measure >= 1000;
+UPDATE visit SET campaign_key = 0, campaign_previous_at = NULL;
+UPDATE conversion SET touch_dims = NULL, touch_details = NULL, touch_weights = NULL;
+UPDATE lead SET touch_dims = NULL, touch_details = NULL, touch_weights = NULL;
+"""
+"""Takes away what the version before did not have."""
+
+
+def fill() -> str:
+    path = script_location() / "versions" / "0002_any_question.py"
+    spec = spec_from_file_location("any_question", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    statements: str = module.FILL
+    return statements
+
+
+async def state(engine: AsyncEngine, site_ids: list[int]) -> list[Any]:
+    recency = text(
+        "SELECT scope, bucket, previous, dim_id, sum(value) FROM rollup_recency"
+        " WHERE site_id = :site_id GROUP BY 1, 2, 3, 4 HAVING sum(value) <> 0 ORDER BY 1, 2, 3, 4"
+    )
+    found: list[Any] = []
+    for site_id in site_ids:
+        found += [await rollup(engine, site_id, tier) for tier in TIERS]
+        found.append(await facts(engine, site_id))
+        async with reading(engine) as connection:
+            found.append((await connection.execute(recency, {"site_id": site_id})).all())
+    return found
+
+
+@settings(
+    max_examples=8,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(stream=streams())
+async def test_a_filled_database_is_as_if_nothing_had_been_missing(
+    engine: AsyncEngine, new_site: NewSite, stream: Stream
+) -> None:
+    made = [await new_site(zone) for zone in stream.zones]
+    await play(engine, made, stream)
+    sites = [site.id for site in made]
+    expected = await state(engine, sites)
+    async with engine.begin() as connection:
+        for statement in (BEFORE + fill()).split(";\n"):
+            if statement.strip():
+                await connection.execute(text(statement))
+    await credit_anew(engine, 3)
+    assert await state(engine, sites) == expected
