@@ -1,12 +1,12 @@
-"""Any question: details, models, identities, coarser rollups, recency, own KPIs, site rules.
+"""Any question: details, models, identities, answers, coarser rollups, own KPIs, site rules.
 
 Revision ID: 0002
 Revises: 0001
 
 Columns have constant defaults, so no table is rewritten and the running version is not blocked.
-Rollups are filled from what is there, and the runner credits all conversions and leads again
-(`credited_days` 0 is no site's lookback). Only the log knows details, identities and the lines of
-orders of what was projected before: `kompas rebuild` brings those.
+Rollups are filled from what is there, answers from the log, and the runner credits all conversions
+and leads again (`credited_days` 0 is no site's lookback). Details, identities and the lines of
+orders of what was projected before are not: `kompas rebuild` brings those.
 """
 
 from __future__ import annotations
@@ -54,6 +54,17 @@ CREATE TABLE identity (
     CONSTRAINT identity_pkey PRIMARY KEY (site_id, person, visitor)
 );
 CREATE INDEX identity_visitor ON identity (site_id, visitor);
+CREATE TABLE answer (
+    site_id bigint NOT NULL,
+    batch_id bigint NOT NULL,
+    seq smallint NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    respondent uuid NOT NULL,
+    dim_id bigint NOT NULL,
+    detail_id bigint NOT NULL DEFAULT 0,
+    CONSTRAINT answer_pkey PRIMARY KEY (site_id, batch_id, seq)
+);
+CREATE INDEX answer_occurred_at ON answer (site_id, occurred_at) INCLUDE (respondent, dim_id);
 ALTER TABLE lead
     ADD COLUMN own_detail bigint NOT NULL DEFAULT 0,
     ADD COLUMN detail_id bigint NOT NULL DEFAULT 0,
@@ -102,6 +113,22 @@ CREATE INDEX rollup_recency_bucket ON rollup_recency (site_id, scope, bucket);
 FILL = """
 SET LOCAL statement_timeout = 0;
 UPDATE site SET credited_days = 0;
+INSERT INTO identity (site_id, person, visitor, batch_id)
+SELECT e.site_id, p.person::uuid, e.visitor, min(e.batch_id)
+FROM event AS e JOIN batch AS b ON b.id = e.batch_id AND b.projected_at IS NOT NULL
+CROSS JOIN LATERAL (VALUES (e.data->>'customer'), (e.data->>'lead')) AS p(person)
+WHERE e.visitor <> 0 AND (e.flags & 3) = 2 AND p.person IS NOT NULL
+GROUP BY 1, 2, 3;
+UPDATE conversion AS c SET lead = (e.data->>'lead')::uuid
+FROM event AS e
+WHERE e.site_id = c.site_id AND e.batch_id = c.batch_id AND e.seq = c.seq
+  AND e.data->>'lead' IS NOT NULL;
+INSERT INTO answer (site_id, batch_id, seq, occurred_at, respondent, dim_id, detail_id)
+SELECT e.site_id, e.batch_id, e.seq, e.occurred_at, (e.data->>'respondent')::uuid, e.dim_id,
+       e.detail_id
+FROM event AS e JOIN batch AS b ON b.id = e.batch_id
+WHERE e.kind = 40 AND (e.flags & 1) = 0 AND e.data->>'respondent' IS NOT NULL
+  AND b.projected_at IS NOT NULL;
 INSERT INTO rollup_month (site_id, bucket, dim_id, value, measure, currency)
 SELECT r.site_id, date_trunc('month', r.bucket, s.timezone), r.dim_id, r.value, r.measure,
        r.currency
@@ -164,6 +191,7 @@ def downgrade() -> None:
         "rollup_total",
         "rollup_recency",
         "identity",
+        "answer",
         "detail",
         "kpi_definition",
     ):

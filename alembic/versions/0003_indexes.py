@@ -22,6 +22,10 @@ INDEXES = {
     "conversion_of_customer": "conversion (site_id, occurred_at)"
     " INCLUDE (customer, quantity, is_new, dim_id) WHERE customer IS NOT NULL AND NOT refund",
     "conversion_order_at": "conversion (site_id, order_at) WHERE refund",
+    **{
+        f"statement_{member}": f"statement (site_id, kind, key) WHERE data->>'{member}' IS NOT NULL"
+        for member in ("impressions", "clicks", "reach", "viewable", "measurable", "invalid_clicks")
+    },
 }
 
 

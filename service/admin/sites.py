@@ -16,6 +16,7 @@ from starlette.responses import Response
 from service.admin.admission import Admission
 from service.domain.access import NO_RULES, SLUG, ChannelRule, Site
 from service.errors import InvalidError, NotFoundError
+from service.ingest.channels import RULES
 from service.ingest.sources import version
 from service.kit.http import json_response
 from service.kit.payload import Strict, Text, checked, read_json
@@ -42,11 +43,19 @@ def _pattern(text: str) -> str:
     return _printable(text).lower()
 
 
+_OURS = {name.lower(): name for name, _ in RULES}
+
+
+def _channel(text: str) -> str:
+    # Answers tell values apart by letter case: one channel, not two that look alike.
+    return _OURS.get(_printable(text).lower(), text)
+
+
 def _once(names: list[str]) -> list[str]:
     return sorted(set(names))
 
 
-Label = Annotated[Text, Field(min_length=1, max_length=64), AfterValidator(_printable)]
+Label = Annotated[Text, Field(min_length=1, max_length=64), AfterValidator(_channel)]
 Pattern = Annotated[Text, Field(max_length=200), AfterValidator(_pattern)]
 
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from service.domain.currencies import CURRENCIES
 from service.domain.money import MoneyError, to_micros
 from service.ingest.context import Context
 from service.ingest.masking import masked, printable
@@ -154,16 +155,14 @@ def count(value: Any, _context: Context) -> int:
     return whole(value)
 
 
-_CURRENCY = re.compile(r"[A-Za-z]{3}")
-
-
 def currency(value: Any, _context: Context) -> str:
-    """Three letters in the form of ISO 4217, upper case."""
-    if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
+    """A code of ISO 4217, upper case."""
+    code = value.upper() if isinstance(value, str) else ""
+    if code not in CURRENCIES:
         raise RefusedError(
             Code.INVALID_CURRENCY, "must be the three letters of a currency, such as DKK"
         )
-    return value.upper()
+    return code
 
 
 def group(value: Any, _context: Context) -> str:

@@ -312,7 +312,7 @@ def _count(name: str, about: str, *, required: bool = False) -> Field:
 _STATEMENTS = (
     KindRules(
         Kind.AD_SPEND,
-        "What advertising cost: the last word on a source, campaign and day.",
+        "What advertising cost: the last word on a source, its other tags and a day.",
         (
             Field("source", fields.name, NAME, "Where the money went.", required=True),
             *_DAYS,

@@ -57,8 +57,8 @@ def assembled(asked: Plan, one: Asked, found: Found, unknown: Unknown, as_of: da
         flags=flags(one.kpi, formula, computed, sample.days),
         missing=sorted(missing_rates(formula, total)),
         also={
-            kpi.id: published(kpi, figure(kpi.views[kpi.default_view], total, unknown).value)
-            for kpi in one.also
+            kpi.id: published(kpi, figure(visible, total, unknown).value)
+            for kpi, visible in one.also
         },
         terms=_terms(formula, total, unknown),
         comparison=_comparison(one, found, sample, unknown, grown),

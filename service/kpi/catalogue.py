@@ -22,8 +22,8 @@ FOLDER = Path(__file__).parent / "catalogue"
 
 _OF_USERS: dict[str, Any] = {
     "edge": {
-        "en": "Where there is nothing to divide by, there is no value.",
-        "da": "Hvor der ikke er noget at dividere med, er der ingen værdi.",
+        "en": "Where nothing was ever counted, or there is nothing to divide by: no value.",
+        "da": "Hvor intet er talt, eller der ikke er noget at dividere med: ingen værdi.",
     },
     "breakdowns": ["channel", "source", "medium", "campaign", "content", "term"],
     "default_window": "last_30_days",

@@ -5,7 +5,6 @@ With a model, a customer counts wherever it credits a part of one of their order
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from service.kpi.cells import Slice
 from service.kpi.compile import bucket_of
 from service.kpi.formula import Distinct, Where
 from service.kpi.labels import forms, joins
+from service.kpi.run import FEW_FACTS
 from service.kpi.visitors import BUCKETS, Cut, Query
 
 TOGETHER = (
@@ -31,34 +31,14 @@ TOGETHER = (
 )
 """Counts that one statement answers together."""
 
-LONGEST_OF_FACTS = timedelta(days=31)
-"""A span up to which orders are read without looking at how many there are."""
-
 _TOUCHED = frozenset({*DIMENSIONS, *DETAILS})
 
-_SHORT = timedelta(days=31)
-"""A window of which the few customers are looked up one by one, instead of everybody's first order
-being found at once."""
-
-# OFFSET 0: otherwise a planner that expects many look-ups reads everybody's orders for them.
-_LOOKED_UP = """EXISTS (
-    SELECT FROM conversion AS b
-    WHERE b.site_id = :site_id AND b.customer = p.customer AND NOT b.refund
-      AND b.occurred_at < p.start_at OFFSET 0)"""
-_FIRSTS = """
-LEFT JOIN (
-    SELECT n.customer, min(n.occurred_at) AS first_at FROM conversion AS n
-    WHERE n.site_id = :site_id AND n.occurred_at < :to AND NOT n.refund AND n.customer IS NOT NULL
-    GROUP BY n.customer
-) AS f ON f.customer = p.customer"""
-
-# Whose first order ever is in the row has none before it: nothing has to be looked up.
+# Who has no first order in the row ordered before it: nothing has to be looked up.
 _COUNTED = {
     Distinct.CUSTOMERS: "count(*)",
     Distinct.FIRST_TIME_CUSTOMERS: "count(*) FILTER (WHERE p.is_first)",
     Distinct.REPEAT_CUSTOMERS: "count(*) FILTER (WHERE p.orders >= 2)",
-    Distinct.RETURNING_CUSTOMERS: "count(*) FILTER (WHERE CASE WHEN p.orders >= 2 THEN true"
-    " WHEN p.is_first THEN false ELSE {before} END)",
+    Distinct.RETURNING_CUSTOMERS: "count(*) FILTER (WHERE p.orders >= 2 OR NOT p.is_first)",
     Distinct.ORDERS_OF_CUSTOMERS: "sum(p.orders)::bigint",
 }
 
@@ -75,13 +55,12 @@ _CREDITED = {
 class Form(NamedTuple):
     """What of a question about customers is part of a statement's text.
 
-    `short`: its window is; `within`: there is a horizon, of `:horizon` days of 24 hours.
+    `within`: there is a horizon, of `:horizon` days of 24 hours.
     """
 
     cut: Cut
     series: bool = False
     model: Model = Model.LAST_NON_DIRECT
-    short: bool = True
     within: bool = False
 
     @property
@@ -99,10 +78,9 @@ def query(piece: Slice, where: Where, distinct: tuple[Distinct, ...]) -> Query:
         cut,
         piece.is_series,
         piece.model if cut.names & _TOUCHED else Model.LAST_NON_DIRECT,
-        span <= _SHORT,
         retained and piece.horizon is not None,
     )
-    heavy = retained or span > LONGEST_OF_FACTS
+    heavy = retained or span > FEW_FACTS
     return Query(_statement(form, distinct), {}, heavy)
 
 
@@ -114,19 +92,14 @@ def _statement(form: Form, distinct: tuple[Distinct, ...]) -> TextClause:
 
 
 def sql(form: Form, distinct: tuple[Distinct, ...]) -> str:
-    """Customers with an order in the bucket, by what they ordered there and before."""
-    returning = Distinct.RETURNING_CUSTOMERS in distinct
-    before = _LOOKED_UP if form.short else "f.first_at < p.start_at"
-    counts = ", ".join(
-        f"{_COUNTED[one].replace('{before}', before)} AS {one.value}" for one in distinct
-    )
+    """Customers with an order in the bucket, by what they ordered there."""
+    counts = ", ".join(f"{_COUNTED[one]} AS {one.value}" for one in distinct)
     # A sum of bigint is numeric, which takes twice the time; whether there were two says it all.
     exact = Distinct.ORDERS_OF_CUSTOMERS in distinct
     orders = "sum(o.quantity)" if exact else "sum(least(o.quantity, 2)::integer)"
-    firsts = _FIRSTS if returning and not form.short else ""
     return (
         f"SELECT p.bucket, {form.cut.columns}{counts}\nFROM (\n"
-        f"{_by_customer(form, orders)}\n) AS p{firsts}\nGROUP BY {_places(form.cut, 1)}"
+        f"{_by_customer(form, orders)}\n) AS p\nGROUP BY {_places(form.cut, 1)}"
     )
 
 
@@ -137,9 +110,9 @@ def _by_customer(form: Form, orders: str) -> str:
         f"SELECT {labels}o.customer, bool_or(o.is_new) AS is_first, {orders} AS orders\n"
         f"FROM (\n{_orders(form)}\n) AS o\nGROUP BY {_places(form.cut, 1)}"
     )
-    bucket, source = "b.bucket, b.start_at", f"{BUCKETS}\nCROSS JOIN LATERAL "
+    bucket, source = "b.bucket", f"{BUCKETS}\nCROSS JOIN LATERAL "
     if not form.series:
-        bucket, source = "1 AS bucket, CAST(:from AS timestamptz) AS start_at", ""
+        bucket, source = "1 AS bucket", ""
     return f"SELECT {bucket}, q.*\nFROM {source}(\n{rows}\n) AS q"
 
 

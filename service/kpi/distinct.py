@@ -1,7 +1,7 @@
 """Counts of distinct people: they do not add up, so no sum of measures holds them.
 
-A person counts once in every bucket and every breakdown row in which they have an own visit or
-order, so the rows of a breakdown may sum to more than the total.
+A person counts once in every bucket and every breakdown row in which they have an own visit, order
+or answer, so the rows of a breakdown may sum to more than the total.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.kpi import customers, visitors
+from service.kpi import customers, respondents, visitors
 from service.kpi.cells import CellKey, Slice
 from service.kpi.formula import Distinct, TermKey, Where
 from service.kpi.labels import filter_parameters, where_parameters
 from service.kpi.run import run
 
 Count = tuple[CellKey, TermKey, int]
+
+_ALONE = ((Distinct.VISITORS, visitors.query), (Distinct.RESPONDENTS, respondents.query))
+"""Counts that take a statement of their own."""
 
 
 async def read_distinct(
@@ -28,9 +31,10 @@ async def read_distinct(
     counts: list[Count] = []
     for where in sorted({where for _, where in asked}):
         wanted = {distinct for distinct, its in asked if its == where}
-        if Distinct.VISITORS in wanted:
-            found = visitors.query(piece, where)
-            counts += await _counts(connection, piece, where, (Distinct.VISITORS,), found)
+        for one, query in _ALONE:
+            if one in wanted:
+                found = query(piece, where)
+                counts += await _counts(connection, piece, where, (one,), found)
         for some in customers.TOGETHER:
             if together := tuple(distinct for distinct in some if distinct in wanted):
                 found = customers.query(piece, where, together)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.kinds import Kind
 from service.domain.measures import Measure
 from service.kpi.formula import Quantity, evidence
+from service.kpi.run import run
 
 # The order makes it an index probe: without, Postgres may expect to meet one soon in any place,
 # and read the whole table for a measure that is not there.
@@ -61,7 +62,7 @@ async def unknown_quantities(
     if not measures:
         return frozenset()
     asked = {"site_id": site_id, "measures": [int(measure) for measure in measures]}
-    known = {Measure(number) for number in await connection.scalars(_COUNTED, asked)}
+    known = {Measure(row.measure) for row in await run(connection, _COUNTED, asked)}
     doubtful = [m for m in measures if m not in known and m in STATED]
     if doubtful:
         known |= await _stated_at_all(connection, site_id, doubtful)
@@ -72,5 +73,5 @@ async def _stated_at_all(
     connection: AsyncConnection, site_id: int, measures: Collection[Measure]
 ) -> set[Measure]:
     query = text("SELECT " + ", ".join(STATED[measure] for measure in measures))
-    row = (await connection.execute(query, {"site_id": site_id})).one()
+    (row,) = await run(connection, query, {"site_id": site_id})
     return {measure for measure, is_stated in zip(measures, row, strict=True) if is_stated}

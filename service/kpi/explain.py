@@ -28,9 +28,15 @@ TIERS = {
     "rollup_day": "days",
     "rollup_total": "days of all dimensions together",
     "rollup_quarter": "quarter hours",
+    "rollup_recency": "recency of visits",
 }
 FACTS = "facts"
-LOOKUPS = {"dimension": "names", "detail": "names", "fx_rate": "exchange rates"}
+LOOKUPS = {
+    "dimension": "names",
+    "detail": "names",
+    "fx_rate": "exchange rates",
+    "batch": "what is projected",
+}
 """What the tables of a plan are; all others hold facts, or the log."""
 
 

@@ -43,9 +43,9 @@ async def find(connection: AsyncConnection, asked: Plan, period: Period) -> Foun
         series = await reader.read(period.bounds, period.keys)
     if asked.by:
         breakdown = await reader.read(_span(period.window), period.keys, asked.by)
-    now = await reader.whole(period.window, series, breakdown)
+    now = await reader.whole(period.window, period.whole_keys, series, breakdown)
     if period.before is not None:
-        before = await reader.whole(period.before)
+        before = await reader.whole(period.before, period.keys)
     return Found(period, now, series, breakdown, before)
 
 
@@ -54,7 +54,7 @@ async def unknown(
 ) -> frozenset[Quantity]:
     """Quantities that the site never counts; what was found in a window needs no second look."""
     seen = {quantity for result in found for quantity, _ in result.now.total.amounts}
-    wanted = {quantity for period in asked.periods for quantity, _ in period.keys}
+    wanted = {quantity for period in asked.periods for quantity, _ in period.whole_keys}
     unseen = wanted - seen
     return await unknown_quantities(connection, asked.site.id, unseen) if unseen else frozenset()
 
@@ -82,18 +82,22 @@ class _Reader:
         return await read(self.connection, piece, keys)
 
     async def whole(
-        self, window: Window, series: Cells | None = None, breakdown: Cells | None = None
+        self,
+        window: Window,
+        keys: frozenset[TermKey],
+        series: Cells | None = None,
+        breakdown: Cells | None = None,
     ) -> Whole:
         """The total out of parts that were read already, where they add up to it."""
-        keys, daily_keys = self.period.keys, self.period.daily_keys
         days = await self._days(window, series)
         parts = series if series is not None else breakdown
         if parts is not None:
             total = sum_of(parts.values())
-            keys = frozenset(key for key in keys if isinstance(key[0], Distinct))
+            add_up = {key for key in self.period.keys if not isinstance(key[0], Distinct)}
+            keys -= add_up
         elif days is not None:
             total = sum_of(days)
-            keys -= daily_keys
+            keys -= self.period.daily_keys
         else:
             total = Cell()
         if keys:

@@ -78,11 +78,13 @@ class Distinct(StrEnum):
     REPEAT_CUSTOMERS = "repeat_customers"
     """Customers with two or more orders in the window."""
     RETURNING_CUSTOMERS = "returning_customers"
-    """Customers ordering in the window who ordered before it, or twice in it."""
+    """Customers ordering in the window, but not for the first time, or twice in it."""
     ORDERS_OF_CUSTOMERS = "orders_of_customers"
     """Orders in the window by customers with an id: the orders of those in `distinct_customers`."""
     RETAINED_CUSTOMERS = "retained_customers"
     """Customers whose first order ever lies in the window, and who ordered again later."""
+    RESPONDENTS = "distinct_respondents"
+    """People who answered a survey in the window, as far as answers name them."""
 
 
 Quantity = Measure | Distinct
@@ -243,7 +245,8 @@ EVIDENCE: dict[Quantity, frozenset[Measure]] = {
     _M.AIDED_AWARE: frozenset({_M.AIDED_RESPONSES}),
     _M.UNAIDED_AWARE: frozenset({_M.UNAIDED_RESPONSES}),
     Distinct.VISITORS: frozenset({_M.VISITS}),
-    **dict.fromkeys(set(Distinct) - {Distinct.VISITORS}, _SOLD),
+    Distinct.RESPONDENTS: frozenset(m for m in Measure if m.name.endswith("_RESPONSES")),
+    **dict.fromkeys(set(Distinct) - {Distinct.VISITORS, Distinct.RESPONDENTS}, _SOLD),
 }
 """What shows, beside a quantity's own rows, that a site counts it: then 0 means 0, and not
 "nobody told us". A site that sells and never had a refund has refunds of 0; one that never sent

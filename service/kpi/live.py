@@ -73,6 +73,7 @@ class LiveCatalogue:
         self._lock = asyncio.Lock()
         self._stamp: tuple[object, ...] | None = None
         self._looked_at: float | None = None
+        self._newest: dict[str, int] = {}
         self._left_out: set[Key] = set()
         self._is_away = False
 
@@ -105,10 +106,12 @@ class LiveCatalogue:
         return kpi_id not in self._built_in and kpi_id not in self._of_files
 
     async def drafted(self, kpi_id: str, data: Mapping[str, Any]) -> Entry:
-        """An own KPI out of JSON, not checked yet; without a version the current one is meant."""
-        current = (await self.current()).kpis.get(kpi_id)
-        version = 1 if current is None else current.version
-        return entry_of_json(kpi_id, {"version": version, **data})
+        """An own KPI out of JSON, not checked yet.
+
+        Without a version the newest that is stored is meant, retired or not.
+        """
+        await self.current()
+        return entry_of_json(kpi_id, {"version": self._newest.get(kpi_id, 1), **data})
 
     async def put(self, given: Sequence[Entry]) -> list[Stored]:
         """Store definitions, all or none; they hold here at once, and in a second everywhere.
@@ -171,6 +174,7 @@ class LiveCatalogue:
         own, left_out = await asyncio.to_thread(usable, self._base, stored)
         self._catalogue = await asyncio.to_thread(load_catalogue, more=[*self._given, *own])
         self._entries = _by_key([*self._base, *own])
+        self._newest = {one.id: one.version for one in stored}  # by version, the newest last
         self._note(left_out)
         self._stamp = found
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from service.domain.access import Site
@@ -15,6 +16,7 @@ from service.kpi.checks import (
     check_horizon,
     check_product,
     check_top,
+    family,
     model_of,
     refunds_by_order,
 )
@@ -32,6 +34,13 @@ MOST_KPIS = 100
 LONGEST_WAIT_MS = 60_000
 
 
+class Visible(NamedTuple):
+    """A KPI whose total stays visible beside another one."""
+
+    kpi: Kpi
+    formula: Formula
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One KPI of a query in the view to compute; `also` are the KPIs that stay visible."""
@@ -39,12 +48,7 @@ class Asked:
     kpi: Kpi
     view: str
     formula: Formula
-    also: tuple[Kpi, ...]
-
-    @property
-    def keys(self) -> frozenset[TermKey]:
-        """Everything that must be read for it."""
-        return self.formula.keys.union(*(kpi.views[kpi.default_view].keys for kpi in self.also))
+    also: tuple[Visible, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,14 @@ class Period:
 
     @property
     def keys(self) -> frozenset[TermKey]:
-        """Everything that must be read for its KPIs."""
+        """What the KPIs asked for are made of: series and breakdown need nothing else."""
         none: frozenset[TermKey] = frozenset()
-        return none.union(*(asked.keys for asked in self.asked))
+        return none.union(*(one.formula.keys for one in self.asked))
+
+    @property
+    def whole_keys(self) -> frozenset[TermKey]:
+        """What the total needs: KPIs that stay visible have a total only."""
+        return self.keys.union(*(also.formula.keys for one in self.asked for also in one.also))
 
     @property
     def daily_keys(self) -> frozenset[TermKey]:
@@ -111,6 +120,7 @@ def plan(catalogue: Catalogue, site: Site, query: KpiQuery, now: datetime) -> Pl
         check_breakdowns(asked.kpi, by, filters)
         check_horizon(asked.kpi, asked.view, query.horizon)
     check_product(by, filters, model)
+    order = tuple(_with_visible(one, catalogue, query, filters) for one in order)
     currency = site.currency if query.currency is None else query.currency
     return Plan(
         site=site,
@@ -154,14 +164,30 @@ def _asked(catalogue: Catalogue, query: KpiQuery) -> tuple[Asked, ...]:
         )
     by_order = refunds_by_order(query.refunds)
     kpis = [catalogue.get(kpi_id, query.version) for kpi_id in query.kpis]
-    return tuple(_one(catalogue, kpi, query.view, by_order=by_order) for kpi in kpis)
+    views = [kpi.view(query.view) for kpi in kpis]
+    return tuple(
+        Asked(kpi, view, _booked(kpi.views[view], by_order=by_order))
+        for kpi, view in zip(kpis, views, strict=True)
+    )
 
 
-def _one(catalogue: Catalogue, kpi: Kpi, view: str | None, *, by_order: bool) -> Asked:
-    chosen = kpi.view(view)
-    formula = kpi.views[chosen]
-    also = tuple(catalogue.get(other) for other in kpi.also_visible)
-    return Asked(kpi, chosen, by_order_date(formula) if by_order else formula, also)
+def _booked(formula: Formula, *, by_order: bool) -> Formula:
+    return by_order_date(formula) if by_order else formula
+
+
+def _with_visible(one: Asked, catalogue: Catalogue, query: KpiQuery, filters: Filters) -> Asked:
+    """With the KPIs that stay visible beside it, as far as they can answer the same question."""
+    if query.horizon is not None:
+        return one  # they follow no cohort
+    names = {family(condition.name) for condition in filters}
+    kpis = [catalogue.get(other) for other in one.kpi.also_visible]
+    by_order = refunds_by_order(query.refunds)
+    also = tuple(
+        Visible(kpi, _booked(kpi.views[kpi.default_view], by_order=by_order))
+        for kpi in kpis
+        if names.issubset(kpi.breakdowns)
+    )
+    return replace(one, also=also)
 
 
 def _periods(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -17,16 +17,12 @@ from service.kpi.compile import Shape, parameters, shape_of, statement, variant_
 from service.kpi.distinct import read_distinct
 from service.kpi.formula import Distinct, TermKey, Where
 from service.kpi.money import OLDEST_RATE, MissingRate, Rates
-from service.kpi.run import run
+from service.kpi.run import FEW_DAYS, FEW_FACTS, FEW_QUARTERS, run
 from service.kpi.tiers import Cover, cover, facts_alone
-from service.store.fx import rates_between
+from service.store.fx import RATES_BETWEEN, FxRate
 
 TOUCHED = frozenset({*DIMENSIONS, *DETAILS})
 """Dimensions of touches: only between their values a model moves credit."""
-
-LONGEST_OF_FACTS = timedelta(days=1)
-LONGEST_OF_QUARTERS = timedelta(days=100)
-"""Spans up to which facts and quarter hours are read without looking at how many there are."""
 
 
 class Sum(NamedTuple):
@@ -116,9 +112,11 @@ def _movable(measures: list[Measure], model: Model, names: Collection[str]) -> l
 
 def _is_heavy(covered: Cover) -> bool:
     """Whether so much may be read that it must be looked at first."""
-    facts = sum((span.end - span.start for span in covered.edges), timedelta())
-    quarters = sum((span.end - span.start for span in covered.quarters), timedelta())
-    return facts > LONGEST_OF_FACTS or quarters > LONGEST_OF_QUARTERS
+    days = [] if covered.days is None else [covered.days]
+    tiers = ((covered.edges, FEW_FACTS), (covered.quarters, FEW_QUARTERS), (days, FEW_DAYS))
+    return any(
+        sum((span.end - span.start for span in spans), timedelta()) > few for spans, few in tiers
+    )
 
 
 def _sums_of(rows: Iterable[Any], shape: Shape, keys: frozenset[TermKey]) -> list[Sum]:
@@ -143,9 +141,10 @@ async def _convert(
     if not days:
         return
     first, last = min(days) - OLDEST_RATE, max(days)
-    found = await rates_between(connection, piece.currency, foreign, first, last)
-    rates = Rates(piece.currency, found)
-    for row in sums:
+    pairs = {"currency": piece.currency, "currencies": foreign, "first": first, "last": last}
+    found = await run(connection, RATES_BETWEEN, pairs)
+    rates = Rates(piece.currency, (FxRate._make(row) for row in found))
+    for row in _together(sums):
         if row.day is None or row.value == 0:
             continue
         cell = cells.setdefault(row.cell, Cell())
@@ -154,3 +153,12 @@ async def _convert(
             cell.lacks(row.key, MissingRate(row.currency, row.day))
         else:
             cell.add(row.key, row.value * rate)
+
+
+def _together(sums: Iterable[Sum]) -> Iterator[Sum]:
+    """What a model moves away leaves nothing that would need a rate."""
+    by_day: dict[Sum, int | Fraction] = {}
+    for row in sums:
+        day = row._replace(value=0)
+        by_day[day] = by_day.get(day, 0) + row.value
+    return (day._replace(value=value) for day, value in by_day.items())

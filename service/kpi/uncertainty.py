@@ -24,6 +24,7 @@ class Flag(StrEnum):
     """What a reader of a value should know."""
 
     ABOVE_ONE = "above_one"
+    BELOW_ZERO = "below_zero"
     SMALL_SAMPLE = "small_sample"
     FEW_DAYS = "few_days"
 
@@ -107,6 +108,7 @@ def flags(kpi: Kpi, formula: Formula, computed: Figure, days: Days | None = None
     is_counted = is_sample and not money_side(formula.denominator)
     holds = {
         Flag.ABOVE_ONE: kpi.bounded and computed.value > 1,
+        Flag.BELOW_ZERO: kpi.bounded and computed.value < 0,
         Flag.SMALL_SAMPLE: is_counted and (computed.denominator or 0) < SMALL_SAMPLE,
         Flag.FEW_DAYS: _rests_on_few_days(formula, days),
     }

@@ -17,11 +17,9 @@ from service.kpi.compile import bucket_of
 from service.kpi.formula import Where
 from service.kpi.labels import Form, aliases, condition, forms, joins, label_of, where_condition
 from service.kpi.recency import Pieces, days_of, months_of
+from service.kpi.run import FEW_FACTS
 from service.kpi.zones import is_clean_midnight
 from service.store.recency import CAMPAIGN, VISITOR
-
-LONGEST_OF_FACTS = timedelta(days=1)
-"""A span up to which visits are read without looking at how many there are."""
 
 SHORTEST_OF_PIECES = timedelta(days=7)
 """A window from which it is worth looking up what follows the visits of the day that it cuts."""
@@ -120,13 +118,13 @@ def _by_chain(piece: Slice, cut: Cut) -> Query | None:
     chain = _chain(piece, cut)
     if chain is None:
         return None
-    return Query(_chain_statement(chain, cut), {}, _span(piece) > LONGEST_OF_FACTS)
+    return Query(_chain_statement(chain, cut), {}, _span(piece) > FEW_FACTS)
 
 
 def _by_sorting(piece: Slice, cut: Cut) -> Query:
     """All visitors of all visits, each once."""
     statement = _sorting_statement(cut, piece.is_series)
-    return Query(statement, {}, _span(piece) > LONGEST_OF_FACTS)
+    return Query(statement, {}, _span(piece) > FEW_FACTS)
 
 
 WAYS: tuple[Callable[[Slice, Cut], Query | None], ...] = (
@@ -159,7 +157,7 @@ def _span(piece: Slice) -> timedelta:
 
 def _is_long(pieces: Pieces) -> bool:
     spans = (*pieces.edges, *([pieces.cut] if pieces.cut else []))
-    return sum((span.end - span.start for span in spans), timedelta()) > 2 * LONGEST_OF_FACTS
+    return sum((span.end - span.start for span in spans), timedelta()) > 2 * FEW_FACTS
 
 
 # --- Statements ----------------------------------------------------------------------------------

@@ -19,6 +19,10 @@ MOST_LINKS = 20
 """A person seen as more visitors is nobody (a shop that sends "guest" for all its customers), and a
 visitor seen as more people is a shared machine: neither is stitched."""
 
+MOST_TOUCHES = 50
+"""The latest visits count as touches, up to so many: each of them costs every model a row, and who
+looks at a site ten times a day was not brought by the first of them."""
+
 HALF_LIFE_SECONDS = 7 * 24 * 3600
 
 TOUCHED = f"""
@@ -89,12 +93,15 @@ def credited(rows: str, at: str, people: Sequence[str]) -> str:
         FROM (
             SELECT v.*, row_number() OVER (ORDER BY v.started_at, v.visitor) AS place,
                    coalesce(d.channel, '') NOT IN ('Direct', '') AS known
-            FROM ({visitors}) AS w CROSS JOIN LATERAL (
-                SELECT v.visitor, v.started_at, v.dim_id, v.detail_id FROM visit AS v
-                WHERE v.site_id = :site_id AND v.visitor = w.visitor
-                  AND (v.visitor, v.started_at) <= (w.visitor, r.{at})
-                  AND (v.visitor, v.started_at) >= (w.visitor, r.{at} - {LOOKBACK})
-                OFFSET 0
+            FROM (
+                SELECT v.* FROM ({visitors}) AS w CROSS JOIN LATERAL (
+                    SELECT v.visitor, v.started_at, v.dim_id, v.detail_id FROM visit AS v
+                    WHERE v.site_id = :site_id AND v.visitor = w.visitor
+                      AND (v.visitor, v.started_at) <= (w.visitor, r.{at})
+                      AND (v.visitor, v.started_at) >= (w.visitor, r.{at} - {LOOKBACK})
+                    ORDER BY v.started_at DESC LIMIT {MOST_TOUCHES}
+                ) AS v
+                ORDER BY v.started_at DESC, v.visitor DESC LIMIT {MOST_TOUCHES}
             ) AS v LEFT JOIN dimension AS d ON d.site_id = :site_id AND d.dim_id = v.dim_id
         ) AS v
         WHERE NOT EXISTS (

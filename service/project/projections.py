@@ -10,6 +10,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.kinds import EMAIL_KINDS, STATEMENT_KINDS, Kind
+from service.project.answers import ANSWERS
 from service.project.backlog import Chunk
 from service.project.conversions import CONVERSIONS
 from service.project.events import EVENTS
@@ -51,6 +52,7 @@ PROJECTIONS = (
     _projection("conversions", _SALES, CONVERSIONS, follows=True),
     _projection("leads", _LEADS, LEADS, follows=True),
     _projection("statements", STATEMENT_KINDS, STATEMENTS),
+    _projection("answers", (Kind.SURVEY_ANSWER,), ANSWERS),
     _projection("events", Kind, EVENTS),
 )
 

@@ -21,6 +21,7 @@ DERIVED = (
     "conversion",
     "statement",
     "identity",
+    "answer",
     "rollup_quarter",
     "rollup_day",
     "rollup_month",

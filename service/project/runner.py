@@ -171,7 +171,9 @@ class Runner:
 
     async def _note_failure(self, chunk: Chunk, error: Exception) -> None:
         now = self._clock.monotonic()
-        if is_environmental(error):
+        # One batch that by itself takes too long, again and again, is not the database's fault.
+        lone = len(chunk.batches) == 1 and isinstance(error, TimeoutError)
+        if is_environmental(error) and not lone:
             self._setbacks.interrupted(chunk.site_id, len(chunk.batches), now)
         elif self._setbacks.failed(chunk.site_id, len(chunk.batches), now):
             async with self._transaction() as connection:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.domain.currencies import CURRENCIES
 from service.errors import InvalidError
+from service.kit.nearest import nearest
 from service.store.engine import reading, writing
 
 LARGEST_RATE = Decimal(10) ** 9
 DECIMALS = 12
 MOST_ROWS = 1000
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
 _FIRST, _LAST = date(1900, 1, 1), date(2200, 1, 1)
 
 
@@ -32,14 +32,16 @@ class FxRate(NamedTuple):
 
 
 def check_currency(code: str, field: str) -> str:
-    """The code in capital letters; InvalidError unless it is three letters."""
+    """The code in capital letters; InvalidError with the nearest ones unless it is a currency."""
     currency = code.upper()
-    # Upper-casing makes letters of some that are none of the alphabet (ß becomes SS).
-    if not code.isascii() or not _CURRENCY.fullmatch(currency):
+    if currency not in CURRENCIES:
+        meant = nearest(currency[:10], CURRENCIES)
+        hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
         raise InvalidError(
-            f"'{code[:100]}' is not a currency; write its ISO 4217 code, such as EUR or DKK.",
+            f"'{code[:100]}' is not a currency; write its ISO 4217 code, such as EUR or DKK.{hint}",
             code="unknown_currency",
             field=field,
+            nearest=meant,
         )
     return currency
 
@@ -125,7 +127,7 @@ async def list_rates(
         return [FxRate(*row) for row in await connection.execute(_LIST, asked)]
 
 
-_BETWEEN = text("""
+RATES_BETWEEN = text("""
     SELECT base, quote, day, rate FROM fx_rate
     WHERE base = ANY(CAST(:currencies AS text[])) AND quote = :currency
       AND day >= :first AND day <= :last
@@ -133,11 +135,5 @@ _BETWEEN = text("""
     SELECT base, quote, day, rate FROM fx_rate
     WHERE base = :currency AND quote = ANY(CAST(:currencies AS text[]))
       AND day >= :first AND day <= :last""")
-
-
-async def rates_between(
-    connection: AsyncConnection, currency: str, others: Collection[str], first: date, last: date
-) -> list[FxRate]:
-    """Every rate between `currency` and one of the others, in both directions, of those days."""
-    asked = {"currency": currency, "currencies": list(others), "first": first, "last": last}
-    return [FxRate(*row) for row in await connection.execute(_BETWEEN, asked)]
+"""Every rate between `currency` and one of `currencies`, in both directions, of the days from
+`first` to `last`: rows of `FxRate`."""

@@ -14,7 +14,6 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
-    DateTime,
     Identity,
     Index,
     Integer,
@@ -31,32 +30,18 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from service.domain.dimensions import DIMENSIONS
+from service.store.columns import (
+    MAY_BE_STATED,
+    Moment,
+    detail_id,
+    site_id,
+    small,
+    stating,
+    text_of,
+    touches,
+)
 
 metadata = MetaData()
-_Time = DateTime(timezone=True)
-
-
-def _site_id() -> Column[int]:
-    # A lone integer key would be made a serial by SQLAlchemy.
-    return Column("site_id", BigInteger, nullable=False, autoincrement=False)
-
-
-def _text(name: str) -> Column[str]:
-    return Column(name, Text, nullable=False, server_default=text("''"))
-
-
-def _small(name: str, default: int) -> Column[int]:
-    return Column(name, SmallInteger, nullable=False, server_default=text(str(default)))
-
-
-def _detail(name: str = "detail_id") -> Column[int]:
-    return Column(name, BigInteger, nullable=False, server_default=text("0"))
-
-
-def _touches() -> tuple[Column[list[int]], ...]:
-    names = ("touch_dims", "touch_details", "touch_weights")
-    return tuple(Column(name, ARRAY(BigInteger)) for name in names)
-
 
 # --- Reference tables: no site, or the sites themselves -------------------------------------
 
@@ -64,16 +49,13 @@ site = Table(
     "site",
     metadata,
     Column("id", BigInteger, Identity(always=True)),
-    Column("slug", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("timezone", Text, nullable=False),
-    Column("currency", Text, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("slug", "name", "timezone", "currency")),
     Column("secret", LargeBinary, nullable=False),
-    Column("created_at", _Time, nullable=False, server_default=text("now()")),
-    _small("fiscal_month", 1),
-    _small("lookback_days", 30),
-    _small("credited_days", 30),
-    _small("late_hours", 24),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    small("fiscal_month", 1),
+    small("lookback_days", 30),
+    small("credited_days", 30),
+    small("late_hours", 24),
     Column("rules", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("id", name="site_pkey"),
     UniqueConstraint("slug", name="site_slug_key"),
@@ -83,13 +65,13 @@ api_key = Table(
     "api_key",
     metadata,
     Column("id", BigInteger, Identity(always=True)),
-    _site_id(),
+    site_id(),
     Column("name", Text, nullable=False),
     Column("prefix", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("scopes", ARRAY(Text), nullable=False),
-    Column("created_at", _Time, nullable=False, server_default=text("now()")),
-    Column("revoked_at", _Time),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("revoked_at", Moment),
     PrimaryKeyConstraint("id", name="api_key_pkey"),
     UniqueConstraint("digest", name="api_key_digest_key"),
 )
@@ -99,7 +81,7 @@ signing_key = Table(
     metadata,
     Column("id", SmallInteger, nullable=False, autoincrement=False),
     Column("secret", LargeBinary, nullable=False),
-    Column("created_at", _Time, nullable=False, server_default=text("now()")),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
     PrimaryKeyConstraint("id", name="signing_key_pkey"),
 )
 
@@ -114,8 +96,7 @@ visitor_salt = Table(
 fx_rate = Table(
     "fx_rate",
     metadata,
-    Column("base", Text, nullable=False),
-    Column("quote", Text, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("base", "quote")),
     Column("day", Date, nullable=False),
     Column("rate", Numeric, nullable=False),
     PrimaryKeyConstraint("base", "quote", "day", name="fx_rate_pkey"),
@@ -129,8 +110,8 @@ kpi_definition = Table(
     Column("version", Integer, nullable=False, autoincrement=False),
     # Not jsonb: the order of a formula's terms is how people read it.
     Column("data", JSON, nullable=False),
-    Column("created_at", _Time, nullable=False, server_default=text("now()")),
-    Column("retired_at", _Time),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("retired_at", Moment),
     PrimaryKeyConstraint("id", "version", name="kpi_definition_pkey"),
 )
 
@@ -140,14 +121,14 @@ batch = Table(
     "batch",
     metadata,
     Column("id", BigInteger, Identity(always=True)),
-    _site_id(),
+    site_id(),
     Column("token", UUID(as_uuid=True), nullable=False),
-    Column("received_at", _Time, nullable=False),
+    Column("received_at", Moment, nullable=False),
     Column("events", Integer, nullable=False),
-    Column("first_at", _Time, nullable=False),
-    Column("last_at", _Time, nullable=False),
-    Column("projected_at", _Time),
-    Column("parked_at", _Time),
+    Column("first_at", Moment, nullable=False),
+    Column("last_at", Moment, nullable=False),
+    Column("projected_at", Moment),
+    Column("parked_at", Moment),
     PrimaryKeyConstraint("id", name="batch_pkey"),
     UniqueConstraint("token", "site_id", name="batch_token_key"),
     Index("batch_unprojected", "id", postgresql_where=text("projected_at IS NULL")),
@@ -156,16 +137,16 @@ batch = Table(
 event = Table(
     "event",
     metadata,
-    _site_id(),
+    site_id(),
     Column("batch_id", BigInteger, nullable=False),
-    Column("occurred_at", _Time, nullable=False),
+    Column("occurred_at", Moment, nullable=False),
     Column("visitor", BigInteger, nullable=False),
     Column("dim_id", BigInteger, nullable=False),
     Column("seq", SmallInteger, nullable=False),
     Column("kind", SmallInteger, nullable=False),
     Column("flags", SmallInteger, nullable=False),
     Column("data", JSONB, nullable=False),
-    _detail(),
+    detail_id(),
     Index("event_batch_id", "batch_id"),
     Index("event_occurred_at", "occurred_at", postgresql_using="brin"),
     Index("event_visitor", "visitor", postgresql_where=text("visitor <> 0")),
@@ -175,7 +156,7 @@ event = Table(
 event_key = Table(
     "event_key",
     metadata,
-    _site_id(),
+    site_id(),
     Column("key", UUID(as_uuid=True), nullable=False),
     Column("seen_on", Date, nullable=False),
     PrimaryKeyConstraint("site_id", "key", name="event_key_pkey"),
@@ -185,20 +166,18 @@ event_key = Table(
 dimension = Table(
     "dimension",
     metadata,
-    _site_id(),
+    site_id(),
     Column("dim_id", BigInteger, nullable=False),
-    *(_text(name) for name in DIMENSIONS),
+    *(text_of(name) for name in DIMENSIONS),
     PrimaryKeyConstraint("site_id", "dim_id", name="dimension_pkey"),
 )
 
 detail = Table(
     "detail",
     metadata,
-    _site_id(),
+    site_id(),
     Column("detail_id", BigInteger, nullable=False),
-    _text("page"),
-    _text("country"),
-    _text("device"),
+    *(text_of(name) for name in ("page", "country", "device")),
     Column("props", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("site_id", "detail_id", name="detail_pkey"),
 )
@@ -206,14 +185,10 @@ detail = Table(
 rejection = Table(
     "rejection",
     metadata,
-    _site_id(),
+    site_id(),
     Column("id", BigInteger, Identity(always=True)),
-    Column("received_at", _Time, nullable=False),
-    Column("door", Text, nullable=False),
-    Column("code", Text, nullable=False),
-    Column("message", Text, nullable=False),
-    Column("field", Text, nullable=False),
-    Column("payload", Text, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    *(Column(n, Text, nullable=False) for n in ("door", "code", "message", "field", "payload")),
     PrimaryKeyConstraint("site_id", "id", name="rejection_pkey"),
 )
 
@@ -222,18 +197,18 @@ rejection = Table(
 visit = Table(
     "visit",
     metadata,
-    _site_id(),
+    site_id(),
     Column("visitor", BigInteger, nullable=False),
-    Column("started_at", _Time, nullable=False),
-    Column("ended_at", _Time, nullable=False),
-    Column("previous_at", _Time),
+    Column("started_at", Moment, nullable=False),
+    Column("ended_at", Moment, nullable=False),
+    Column("previous_at", Moment),
     Column("dim_id", BigInteger, nullable=False),
     Column("entry_batch", BigInteger, nullable=False),
     Column("entry_seq", SmallInteger, nullable=False),
     Column("hits", Integer, nullable=False),
-    _detail(),
+    detail_id(),
     Column("campaign_key", BigInteger, nullable=False, server_default=text("0")),
-    Column("campaign_previous_at", _Time),
+    Column("campaign_previous_at", Moment),
     PrimaryKeyConstraint("site_id", "visitor", "started_at", name="visit_pkey"),
     Index("visit_started_at", "site_id", "started_at", postgresql_include=["previous_at"]),
 )
@@ -241,19 +216,14 @@ visit = Table(
 message = Table(
     "message",
     metadata,
-    _site_id(),
+    site_id(),
     Column("message", UUID(as_uuid=True), nullable=False),
-    Column("sent_at", _Time),
+    Column("sent_at", Moment),
     Column("sent_dim", BigInteger),
-    Column("seen_at", _Time, nullable=False),
+    Column("seen_at", Moment, nullable=False),
     Column("seen_dim", BigInteger, nullable=False),
-    Column("delivered_at", _Time),
-    Column("bounced_at", _Time),
-    Column("opened_at", _Time),
-    Column("opened_human_at", _Time),
-    Column("clicked_at", _Time),
-    Column("unsubscribed_at", _Time),
-    Column("complained_at", _Time),
+    *(Column(f"{name}_at", Moment) for name in ("delivered", "bounced", "opened", "opened_human")),
+    *(Column(f"{name}_at", Moment) for name in ("clicked", "unsubscribed", "complained")),
     PrimaryKeyConstraint("site_id", "message", name="message_pkey"),
     Index("message_sent_at", "site_id", "sent_at"),
 )
@@ -261,7 +231,7 @@ message = Table(
 identity = Table(
     "identity",
     metadata,
-    _site_id(),
+    site_id(),
     Column("person", UUID(as_uuid=True), nullable=False),
     Column("visitor", BigInteger, nullable=False),
     Column("batch_id", BigInteger, nullable=False),
@@ -272,21 +242,21 @@ identity = Table(
 lead = Table(
     "lead",
     metadata,
-    _site_id(),
+    site_id(),
     Column("lead", UUID(as_uuid=True), nullable=False),
-    Column("won_at", _Time),
+    Column("won_at", Moment),
     Column("won_batch", BigInteger),
     Column("won_seq", SmallInteger),
     Column("visitor", BigInteger, nullable=False),
-    Column("visitor_at", _Time),
+    Column("visitor_at", Moment),
     Column("visitor_batch", BigInteger),
     Column("visitor_seq", SmallInteger),
     Column("own_dim", BigInteger, nullable=False),
     Column("dim_id", BigInteger, nullable=False),
-    Column("converted_at", _Time),
-    _detail("own_detail"),
-    _detail(),
-    *_touches(),
+    Column("converted_at", Moment),
+    detail_id("own_detail"),
+    detail_id(),
+    *touches(),
     PrimaryKeyConstraint("site_id", "lead", name="lead_pkey"),
     Index("lead_won_at", "site_id", "won_at"),
     Index("lead_converted_at", "site_id", "converted_at"),
@@ -296,10 +266,10 @@ lead = Table(
 conversion = Table(
     "conversion",
     metadata,
-    _site_id(),
+    site_id(),
     Column("batch_id", BigInteger, nullable=False),
     Column("seq", SmallInteger, nullable=False),
-    Column("occurred_at", _Time, nullable=False),
+    Column("occurred_at", Moment, nullable=False),
     Column("refund", Boolean, nullable=False),
     Column("order", UUID(as_uuid=True)),
     Column("customer", UUID(as_uuid=True)),
@@ -313,12 +283,12 @@ conversion = Table(
     Column("own_dim", BigInteger, nullable=False),
     Column("dim_id", BigInteger, nullable=False),
     Column("lead", UUID(as_uuid=True)),
-    Column("order_at", _Time),
+    Column("order_at", Moment),
     Column("units", BigInteger),
     Column("lines", JSONB),
-    _detail("own_detail"),
-    _detail(),
-    *_touches(),
+    detail_id("own_detail"),
+    detail_id(),
+    *touches(),
     PrimaryKeyConstraint("site_id", "batch_id", "seq", name="conversion_pkey"),
     Index("conversion_lead", "site_id", "lead", postgresql_where=text("lead IS NOT NULL")),
     Index("conversion_order_at", "site_id", "order_at", postgresql_where=text("refund")),
@@ -338,12 +308,12 @@ conversion = Table(
 statement = Table(
     "statement",
     metadata,
-    _site_id(),
+    site_id(),
     Column("kind", SmallInteger, nullable=False),
     Column("key", UUID(as_uuid=True), nullable=False),
     Column("batch_id", BigInteger, nullable=False),
     Column("seq", SmallInteger, nullable=False),
-    Column("occurred_at", _Time, nullable=False),
+    Column("occurred_at", Moment, nullable=False),
     Column("dated", Boolean, nullable=False),
     Column("dated_batch", BigInteger, nullable=False),
     Column("dated_seq", SmallInteger, nullable=False),
@@ -351,6 +321,23 @@ statement = Table(
     Column("data", JSONB, nullable=False),
     PrimaryKeyConstraint("site_id", "kind", "key", name="statement_pkey"),
     Index("statement_occurred_at", "site_id", "occurred_at"),
+    *map(stating, MAY_BE_STATED),
+)
+
+answer = Table(
+    "answer",
+    metadata,
+    site_id(),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("seq", SmallInteger, nullable=False),
+    Column("occurred_at", Moment, nullable=False),
+    Column("respondent", UUID(as_uuid=True), nullable=False),
+    Column("dim_id", BigInteger, nullable=False),
+    detail_id(),
+    PrimaryKeyConstraint("site_id", "batch_id", "seq", name="answer_pkey"),
+    Index(
+        "answer_occurred_at", "site_id", "occurred_at", postgresql_include=["respondent", "dim_id"]
+    ),
 )
 
 # --- Rollups ---------------------------------------------------------------------------------
@@ -360,12 +347,12 @@ def _rollup(name: str) -> Table:
     return Table(
         name,
         metadata,
-        _site_id(),
-        Column("bucket", _Time, nullable=False),
+        site_id(),
+        Column("bucket", Moment, nullable=False),
         Column("dim_id", BigInteger, nullable=False),
         Column("value", BigInteger, nullable=False),
         Column("measure", SmallInteger, nullable=False),
-        _text("currency"),
+        text_of("currency"),
         Index(f"{name}_measure", "site_id", "measure", "bucket"),
     )
 
@@ -378,9 +365,9 @@ rollup_total = _rollup("rollup_total")
 rollup_recency = Table(
     "rollup_recency",
     metadata,
-    _site_id(),
-    Column("bucket", _Time, nullable=False),
-    Column("previous", _Time, nullable=False),
+    site_id(),
+    Column("bucket", Moment, nullable=False),
+    Column("previous", Moment, nullable=False),
     Column("dim_id", BigInteger, nullable=False),
     Column("value", BigInteger, nullable=False),
     Column("scope", SmallInteger, nullable=False),
@@ -390,9 +377,9 @@ rollup_recency = Table(
 kpi_snapshot = Table(
     "kpi_snapshot",
     metadata,
-    _site_id(),
-    Column("taken_at", _Time, nullable=False),
-    Column("as_of", _Time, nullable=False),
+    site_id(),
+    Column("taken_at", Moment, nullable=False),
+    Column("as_of", Moment, nullable=False),
     Column("body", JSONB, nullable=False),
     PrimaryKeyConstraint("site_id", name="kpi_snapshot_pkey"),
 )

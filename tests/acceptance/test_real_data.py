@@ -236,7 +236,8 @@ def test_email(service: Service) -> None:
     assert (clicks["numerator"], clicks["denominator"]) == (2_119, 100_000)
     assert close(clicks["value"], expected["click_rate"])
     assert between(clicks["interval"], expected["click_wilson95"], "wilson")
-    assert close(site.kpi("ctor", **may)["value"], expected["ctor_naive"])
+    assert close(site.kpi("ctor", **may)["value"], expected["ctor_confirmed"])
+    assert close(site.kpi("ctor", version=1, **may)["value"], expected["ctor_naive"])
     human = site.kpi("email_open_rate_human", **may)
     assert close(human["value"], expected["confirmed_open_rate"])
     # In the period view, the clicks of May 2 are the clicks of May 2.

@@ -221,6 +221,8 @@ def _unit(when: datetime, grain: str, tz: ZoneInfo) -> tuple[int | date | timede
         "day": (local.date(),),
         "week": local.isocalendar()[:2],
         "month": (local.year, local.month),
+        "quarter": (local.year, (local.month - 1) // 3),
+        "year": (local.year,),
     }[grain]
 
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from service.domain.dimensions import DETAILS, PRODUCT, PROP_PREFIX, Detail, Dimension
 from service.kpi.formula import Term
 from tests.kpi.recount_credits import Visit
-from tests.kpi.recount_facts import MONEY, Added, Facts, Sale, Way
+from tests.kpi.recount_facts import MONEY, Added, Answer, Facts, Sale, Way
 from tests.kpi.world import Event
 
 CASELESS = ("channel", "source", "medium", "country", "device")
@@ -30,6 +30,7 @@ DISTINCT = {
     "returning_customers",
     "orders_of_customers",
     "retained_customers",
+    "distinct_respondents",
 }
 
 
@@ -64,7 +65,7 @@ class Placed(Protocol):
 
 Keep = Callable[[Placed], bool]
 Key = TypeVar("Key", bound=Hashable)
-One = TypeVar("One", Added, Visit, Sale)
+One = TypeVar("One", Added, Visit, Sale, Answer)
 
 
 def label(one: Placed, name: str) -> str:
@@ -144,7 +145,7 @@ class Recount:
         for one in self.facts.added(way):
             rows.setdefault(one.measure, []).append(one)
         visits, sales = self.facts.journeys.visits, self.facts.sales(way)
-        return Selection(self, way, None, rows, visits, sales)
+        return Selection(self, way, None, rows, visits, sales, self.facts.answers())
 
     def converted(self, one: Added) -> Fraction:
         """In the reporting currency, whole units for amounts."""
@@ -156,7 +157,7 @@ class Recount:
 
 @dataclass(frozen=True)
 class Selection:
-    """Some of the additions, visits and orders of customers: those that a figure is made of.
+    """Some of the additions, visits, orders of customers and answers: what a figure is made of.
 
     `start` is the first instant of the window that it was cut to.
     """
@@ -167,12 +168,15 @@ class Selection:
     rows: Mapping[str, Sequence[Added]]
     visits: Sequence[Visit]
     sales: Sequence[Sale]
+    answers: Sequence[Answer]
 
     def where(self, keep: Keep) -> Selection:
         """What is to be kept."""
         rows = {name: [one for one in some if keep(one)] for name, some in self.rows.items()}
         visits = [visit for visit in self.visits if keep(visit)]
-        return replace(self, rows=rows, visits=visits, sales=[s for s in self.sales if keep(s)])
+        sales = [sale for sale in self.sales if keep(sale)]
+        answers = [answer for answer in self.answers if keep(answer)]
+        return replace(self, rows=rows, visits=visits, sales=sales, answers=answers)
 
     def filtered(self, conditions: Filter) -> Selection:
         """What passes a filter."""
@@ -189,20 +193,22 @@ class Selection:
             for part, mine in _parts(some, key).items():
                 rows.setdefault(part, {})[name] = mine
         visits, sales = _parts(self.visits, key), _parts(self.sales, key)
+        answers = _parts(self.answers, key)
         return {
             part: replace(
                 self,
                 rows=rows.get(part, {}),
                 visits=visits.get(part, []),
                 sales=sales.get(part, []),
+                answers=answers.get(part, []),
             )
-            for part in {*rows, *visits, *sales}
+            for part in {*rows, *visits, *sales, *answers}
         }
 
     def buckets(self, edges: Sequence[datetime]) -> list[Selection]:
         """Consecutive windows, the empty ones too."""
         parts = self.split(lambda one: bisect_right(edges, one.at) - 1)
-        nothing = replace(self, rows={}, visits=[], sales=[])
+        nothing = replace(self, rows={}, visits=[], sales=[], answers=[])
         return [
             replace(parts.get(number, nothing), start=start)
             for number, (start, _) in enumerate(pairwise(edges))
@@ -231,6 +237,8 @@ class Selection:
         """How many people; a customer counts by the orders that are selected."""
         if name == "distinct_visitors":
             return len({visit.visitor for visit in self.visits})
+        if name == "distinct_respondents":
+            return len({answer.respondent for answer in self.answers})
         by_customer: dict[str, list[Sale]] = {}
         for sale in self.sales:
             by_customer.setdefault(sale.customer, []).append(sale)
@@ -265,9 +273,7 @@ def _is_repeat(sales: Sequence[Sale], selection: Selection) -> int:
 
 
 def _is_returning(sales: Sequence[Sale], selection: Selection) -> int:
-    start = selection.start
-    before = start is not None and any(sale.at < start for sale in _ever(sales, selection))
-    return int(before or _is_repeat(sales, selection))
+    return int(not _is_first_time(sales, selection) or _is_repeat(sales, selection))
 
 
 def _is_retained(sales: Sequence[Sale], selection: Selection) -> int:

@@ -62,6 +62,17 @@ class Sale(NamedTuple):
     product: str = ""
 
 
+class Answer(NamedTuple):
+    """One answer to a survey of somebody who is named."""
+
+    at: datetime
+    respondent: str
+    dim: Dimension
+    detail: Detail
+    own: Detail
+    product: str = ""
+
+
 @dataclass(frozen=True)
 class Sold:
     """A conversion with its credit."""
@@ -127,6 +138,14 @@ class Facts:
             if "customer" in sold.event.data
             for place in sold.credit.places(way.model)
             for product in (sold.products if way.product else {""})
+        ]
+
+    def answers(self) -> list[Answer]:
+        """Answers that name who gave them."""
+        return [
+            Answer(event.at, event.data["respondent"], event.dim, event.detail, event.detail)
+            for event in self.of(Kind.SURVEY_ANSWER)
+            if "respondent" in event.data
         ]
 
     def added(self, way: Way) -> Iterator[Added]:

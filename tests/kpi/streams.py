@@ -233,10 +233,17 @@ def totals(draw: Draw) -> list[Event]:
 
 @st.composite
 def answers(draw: Draw) -> list[Event]:
+    """Answers to one survey: some people answer twice, or another one as well, some are unknown."""
     survey = draw(st.sampled_from(SURVEYS))
-    data = {"survey": survey, "grade": draw(st.integers(-1, 1))}
-    dim = Dimension("Email", survey=survey)
-    return [Event(Kind.SURVEY_ANSWER, draw(times), dim, data, detail=draw(details))]
+    dim, detail = Dimension("Email", survey=survey), draw(details)
+    bot = Flag.BOT if draw(st.integers(0, 9)) == 0 else 0
+    found = []
+    for respondent in draw(st.lists(st.sampled_from((0, 1, 1, 2, 3)), min_size=1, max_size=3)):
+        data: dict[str, Any] = {"survey": survey, "grade": draw(st.integers(-1, 1))}
+        data |= {"respondent": uid("respondent", respondent)} if respondent else {}
+        flag = int(Flag.DATED | bot)
+        found.append(Event(Kind.SURVEY_ANSWER, draw(times), dim, data, 0, flag, detail))
+    return found
 
 
 @st.composite

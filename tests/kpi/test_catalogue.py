@@ -40,7 +40,7 @@ EXTRA = (
     "page_views gross_revenue refunds engagement_by_reach email_bounce_rate spam_complaint_rate "
     "units gross_margin breakeven_roas returning_customer_rate customer_retention "
     "orders_per_customer clv_simple cart_conversion cart_abandonment conversion_rate_clicks "
-    "invalid_click_rate viewability email_opens_total_rate custom_events custom_value"
+    "invalid_click_rate viewability email_opens_total_rate custom_events custom_value respondents"
 )
 """What we publish beside them."""
 
@@ -159,6 +159,7 @@ FORMULAS = {
     "ces": "ces_positive / ces_responses ~ wilson | fraction up",
     "awareness_aided": "aided_aware / aided_responses ~ wilson | fraction up",
     "awareness_unaided": "unaided_aware / unaided_responses ~ wilson | fraction up",
+    "respondents": "distinct_respondents | count up",
     "share_of_search":
         "brand_searches / (brand_searches + category_searches) ~ delta | fraction up",
     "engagement_rate": "engagements / followers ~ delta | fraction up",
@@ -260,7 +261,8 @@ def test_texts_are_danish_and_english(kpi: Kpi) -> None:
 WITHOUT_WORDS = {
     "cac",  # as CPA
     "email_open_rate_human",  # as the others
-    *("visitors", "new_customer_rate", "repeat_purchase_rate"),  # nobody: 0, or nobody to divide by
+    *("visitors", "respondents"),  # nobody: 0
+    *("new_customer_rate", "repeat_purchase_rate"),  # nobody to divide by
 }
 
 
@@ -295,6 +297,8 @@ def test_evidence_of_a_quantity_is_itself_and_what_comes_with_it() -> None:
     assert evidence(Measure.REFUNDS) == {Measure.REFUNDS, Measure.ORDERS, Measure.GROSS_REVENUE}
     assert evidence(Measure.EMAILS_SENT) == {Measure.EMAILS_SENT}
     assert evidence(Distinct.VISITORS) == {Measure.VISITS}
+    surveys = {measure for measure in Measure if measure.name.endswith("_RESPONSES")}
+    assert evidence(Distinct.RESPONDENTS) == surveys
     for quantity in QUANTITY_BY_LABEL.values():
         assert evidence(quantity)
     # Evidence comes from the same theme (numbers of one decade); what leads became is told by

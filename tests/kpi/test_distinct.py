@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.domain.dimensions import Dimension
-from service.domain.kinds import Kind
+from service.domain.dimensions import Detail, Dimension
+from service.domain.kinds import Flag, Kind
 from service.kpi import visitors
 from service.kpi.cells import CellKey, Slice
 from service.kpi.distinct import read_distinct
@@ -22,7 +22,7 @@ from service.kpi.formula import Distinct
 from service.kpi.recency import days_of, months_of
 from service.kpi.zones import midnight
 from service.store.engine import reading
-from tests.kpi.world import Event, World, order
+from tests.kpi.world import Event, World, order, uid
 
 MakeWorld = Callable[..., Awaitable[World]]
 SITE_ZONES = ("Europe/Copenhagen", "Asia/Kathmandu", "America/Havana")
@@ -202,7 +202,7 @@ async def test_customers_by_what_they_did_before_and_after(make_world: MakeWorld
         Distinct.CUSTOMERS: 5,
         Distinct.FIRST_TIME_CUSTOMERS: 3,
         Distinct.REPEAT_CUSTOMERS: 1,
-        Distinct.RETURNING_CUSTOMERS: 2,
+        Distinct.RETURNING_CUSTOMERS: 3,
         Distinct.ORDERS_OF_CUSTOMERS: 6,
         Distinct.RETAINED_CUSTOMERS: 2,
     }
@@ -213,7 +213,7 @@ async def test_customers_by_what_they_did_before_and_after(make_world: MakeWorld
         assert await counted(world, long, distinct) == {1: count}, distinct
         assert await counted(world, MARCH, distinct, ("channel",)) == {("Email",): count}
     returning = await counted(world, half, Distinct.RETURNING_CUSTOMERS)
-    assert returning == {1: 2}
+    assert returning == {1: 2, 2: 1}
     assert await counted(world, half, Distinct.RETAINED_CUSTOMERS) == {1: 1, 2: 1}
 
 
@@ -248,3 +248,43 @@ async def test_who_was_there_on_the_day_that_the_window_cuts(
     found = await counted(world, (noon, MARCH[1]), Distinct.VISITORS, by)
     assert list(found.values()) == [2]
     assert list((await counted(world, MARCH, Distinct.VISITORS, by)).values()) == [2]
+
+
+def answered(day: str, who: str, survey: str, country: str, flags: Flag = Flag.DATED) -> Event:
+    """An answer at noon; `who` is '' when it does not say."""
+    data = {"survey": survey, "grade": 1, **({"respondent": uid(who)} if who else {})}
+    dim, detail = Dimension("Email", survey=survey), Detail("", country, props=(("plan", country),))
+    at = datetime.fromisoformat(f"2026-{day}T12:00:00Z")
+    return Event(Kind.SURVEY_ANSWER, at, dim, data, flags=int(flags), detail=detail)
+
+
+async def test_respondents_are_people_and_not_answers(make_world: MakeWorld) -> None:
+    """Ada answers three times, Bo two surveys, Cy elsewhere, Di in April; the rest is nobody."""
+    world = await make_world()
+    await world.happen(
+        answered("03-02", "ada", "nps", "DK"),
+        answered("03-03", "ada", "nps", "DK"),
+        answered("03-20", "ada", "nps", "SE"),
+        answered("03-20", "", "nps", "DK"),
+        answered("03-21", "machine", "nps", "DK", Flag.DATED | Flag.BOT),
+    )
+    await world.happen(
+        answered("03-04", "bo", "nps", "DK"),
+        answered("03-05", "bo", "csat", "DK"),
+        answered("03-06", "cy", "csat", "NO"),
+        answered("04-01", "di", "csat", "DK"),
+    )
+    ask = Distinct.RESPONDENTS
+    half = (MARCH[0], MARCH[0] + timedelta(days=15), MARCH[1])
+    long = (MARCH[0], MARCH[1] + timedelta(days=10))
+    assert await counted(world, MARCH, ask) == {1: 3}
+    assert await counted(world, half, ask) == {1: 3, 2: 1}
+    assert await counted(world, long, ask) == {1: 4}
+    assert await counted(world, MARCH, ask, ("survey",)) == {("nps",): 2, ("csat",): 2}
+    countries = {("DK",): 2, ("SE",): 1, ("NO",): 1}
+    assert await counted(world, MARCH, ask, ("country",)) == countries
+    assert await counted(world, MARCH, ask, ("props.plan",)) == countries
+    both = {("nps", "DK"): 2, ("nps", "SE"): 1, ("csat", "DK"): 1, ("csat", "NO"): 1}
+    assert await counted(world, MARCH, ask, ("survey", "country")) == both
+    assert await counted(world, half, ask, (), parse("survey:nps")) == {1: 2, 2: 1}
+    assert await counted(world, MARCH, ask, (), parse("!country:dk")) == {1: 2}

@@ -12,7 +12,7 @@ import pytest
 
 from service.domain.measures import Measure
 from service.domain.models import Model
-from service.kpi import customers, visitors
+from service.kpi import customers, respondents, visitors
 from service.kpi.cells import Slice
 from service.kpi.compile import Shape, shape_of, sql, variant_of
 from service.kpi.filters import parse
@@ -111,6 +111,7 @@ STATEMENTS = {
     ),
     "customers_by_campaign_linear": counted(piece("campaign", model=Model.LINEAR), *CUSTOMERS),
     "retained_customers": counted(piece(horizon=90), Distinct.RETAINED_CUSTOMERS),
+    "respondents_by_survey": respondents.query(piece("survey"), ()).statement.text,
 }
 
 

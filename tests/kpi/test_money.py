@@ -16,7 +16,7 @@ from sqlalchemy import text
 from service.errors import InvalidError
 from service.kpi.money import OLDEST_RATE, Rates
 from service.store.fx import FxRate, list_rates, put_rates
-from tests.kpi.world import World, order, refund, spend
+from tests.kpi.world import World, order, refund, spend, view
 
 DAY = date(2026, 3, 10)
 MARCH = {"start": "2026-03-01", "end": "2026-04-01"}
@@ -156,6 +156,28 @@ async def test_amounts_that_cancel_on_different_days_still_count(make_world: Mak
         order("2026-03-02T10:00", 100, "1", "EUR"), refund("2026-03-03T10:00", 100, "1", "EUR")
     )
     assert (await world.ask_one("revenue", **MARCH))["value"] == -100
+
+
+async def test_what_a_model_moves_away_needs_no_rate(make_world: Make) -> None:
+    """The CHF belong to spring by the first touch: autumn is left with its DKK."""
+    world = await make_world()
+    await world.happen(
+        view("2026-03-01T10:00", 1, "Email", "spring"),
+        view("2026-03-02T10:00", 1, "Email", "autumn"),
+        order("2026-03-02T10:10", 100, "1", "CHF", channel="", visitor=1),
+        order("2026-03-02T10:10", 7, "2", channel="Email", campaign="autumn"),
+    )
+    of_autumn = MARCH | {"where": "campaign:autumn"}
+    first = await world.ask_one("revenue", model="first", **of_autumn)
+    assert (first["value"], first["reason"], "missing" in first) == (7, None, False)
+    rows = (await world.ask_one("revenue", model="first", by="campaign", **MARCH))["breakdown"]
+    assert {row["campaign"]: (row["value"], row["reason"]) for row in rows} == {
+        "spring": (None, "missing_fx_rate"),
+        "autumn": (7, None),
+    }
+    for model in ("last", "linear"):
+        missing = await world.ask_one("revenue", model=model, **of_autumn)
+        assert (missing["value"], missing["reason"]) == (None, "missing_fx_rate")
 
 
 # --- The table of rates ----------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tests.kpi.world import CATALOGUE, NOW, World
 
 BIG = {"event", "event_any", "rollup_quarter", "rollup_day", "rollup_recency", "rollup_month",
        "rollup_total", "visit",
-       "conversion", "message", "lead", "statement"}  # fmt: skip
+       "conversion", "message", "lead", "statement", "answer"}  # fmt: skip
 
 # Another site's rows are there as well: an index that ignored the site would find them, too.
 FILL = """
@@ -48,6 +48,7 @@ INSERT INTO message SELECT site_id, gen_random_uuid(), at, 0, at, 0 FROM n;
 INSERT INTO lead SELECT site_id, gen_random_uuid(), at, 1, 1, 0, NULL, NULL, NULL, 0, 0, NULL
     FROM n;
 INSERT INTO statement SELECT site_id, 50, gen_random_uuid(), n, 0, at, true, n, 0, 0, '{{}}' FROM n;
+INSERT INTO answer SELECT site_id, n, 0, at, md5((n / 4)::text)::uuid, n % 50, n % 100 FROM n;
 INSERT INTO event SELECT site_id, n, at, n, n % 50, 0, 1, 0, '{{}}' FROM n ORDER BY at;
 """
 
@@ -121,6 +122,8 @@ FORMS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("organic_share", "visitors", "repeat_purchase_rate"),
         {"window": "last_30_days", "where": "campaign:c7", "grain": "day"},
     ),
+    "respondents": (("respondents",), {"window": "last_30_days", "by": "survey", "grain": "day"}),
+    "respondents by a detail": (("respondents",), {**DAYS, "by": "country"}),
     "today": (EVERYTHING, {"window": "today", "compare": "previous_period"}),
 }
 

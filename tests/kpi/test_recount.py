@@ -23,6 +23,7 @@ from service.domain.dimensions import DIMENSIONS
 from service.domain.measures import MEASURE_BY_LABEL
 from service.domain.models import CREDITED, Model
 from service.kpi.formula import Additivity
+from service.kpi.grains import GRAINS
 from service.store.fx import FxRate, put_rates
 from tests.kpi.agreement import checks
 from tests.kpi.questions import FAMILIES, ZONES, Question, questions
@@ -219,7 +220,11 @@ async def test_every_kpi_has_a_series_of_every_grain(make_world: Make) -> None:
     recount = recounted(events, "Australia/Lord_Howe")
     days = {"start": (FIRST + MICRO).isoformat(), "end": (LAST - MICRO).isoformat()}
     hours = days | {"start": (LAST - timedelta(days=3) - MICRO).isoformat()}
-    for grain, window in (("hour", hours), ("day", days), ("week", WHOLE), ("month", WHOLE)):
+    grains = {"hour": hours, "day": days} | dict.fromkeys(
+        ("week", "month", "quarter", "year"), WHOLE
+    )
+    assert grains.keys() == set(GRAINS)
+    for grain, window in grains.items():
         found = await checks(world, recount, Question(window, grain=grain))
         for check in found:
             check.everything()

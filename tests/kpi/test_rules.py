@@ -43,6 +43,11 @@ def test_a_sound_derived_entry_has_no_problems() -> None:
 
 LINE = "must be one line of at most 300 characters"
 ID = "the id must be snake_case, of at most 64 characters"
+KEYS = (
+    "id, title, about, edge, unit, direction, kind, additivity, breakdowns, default_window, source,"
+    " owner, version, status, theme, views, default_view, bounded, also_visible, numerator,"
+    " denominator, scale, interval, requires, factors, weight, plus"
+)
 WEIGHT = "must be a number other than 0"
 WILSON = "interval 'wilson' needs a bounded fraction of counts with weights 1"
 DELTA = "interval 'delta' needs kind 'ratio' or 'cohort', and no distinct counts"
@@ -52,8 +57,9 @@ NO_FILTER = {"weight": 1, "where": "x"}
 BAD: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     # rule, sound entry, what is changed, the problem
     ("known_keys", SOUND, {"directon": "up"}, "key 'directon' does not exist; meant direction?"),
-    ("known_keys", SOUND, {"zzz": 1}, "key 'zzz' does not exist"),
-    ("known_keys", VIEWS, {"views": view(owner="me")}, "key of a view 'owner' does not exist"),
+    ("known_keys", SOUND, {"zzz": 1}, f"key 'zzz' does not exist; there is {KEYS}"),
+    ("known_keys", VIEWS, {"views": view(owner="me")},
+     f"key of a view 'owner' does not exist; there is {KEYS[KEYS.index('numerator'):]}"),
     ("required_keys", SOUND, {"owner": None}, "'owner' is missing"),
     ("required_keys", SOUND, {"numerator": None}, "'numerator' is missing"),
     ("required_keys", VIEWS, {"views": {"cohort": {}}}, "'numerator' is missing"),
@@ -71,7 +77,7 @@ BAD: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     ("one_id", SOUND, {"id": "other"},
      "the id is 'other' inside and 'cost_per_post' in the address"),
     ("view_names", VIEWS, {"views": {**VIEWS["views"], "weekly": VIEWS["views"]["period"]}},
-     "view 'weekly' does not exist"),
+     "view 'weekly' does not exist; there is cohort, period"),
     ("parts_of_kind", DERIVED, {"numerator": {"spend": 1}}, "kind 'derived' has no numerator"),
     ("parts_of_kind", DERIVED, {"interval": "delta"}, "kind 'derived' has no interval"),
     ("parts_of_kind", SOUND, {"weight": 2}, "'weight' is for kind 'derived'"),
@@ -84,12 +90,16 @@ BAD: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     *(("factors", DERIVED, {"weight": weight}, f"'weight' {WEIGHT}")
       for weight in (0, Decimal("NaN"), 10**15)),
     ("factors", DERIVED, {"plus": Decimal("1E-16")}, "'plus' must be a number"),
-    ("words", SOUND, {"unit": "dkk"}, "unit 'dkk' does not exist"),
+    ("words", SOUND, {"unit": "dkk"},
+     "unit 'dkk' does not exist; there is fraction, currency, count, factor, points"),
     ("words", SOUND, {"direction": "UP"}, "direction 'UP' does not exist; meant up?"),
     ("words", SOUND, {"direction": "upp"}, "direction 'upp' does not exist; meant up?"),
-    ("words", SOUND, {"kind": "sum"}, "kind 'sum' does not exist"),
-    ("words", SOUND, {"additivity": "semi"}, "additivity 'semi' does not exist"),
-    ("words", SOUND, {"status": "beta"}, "status 'beta' does not exist"),
+    ("words", SOUND, {"kind": "sum"},
+     "kind 'sum' does not exist; there is simple, ratio, derived, distinct, cohort"),
+    ("words", SOUND, {"additivity": "semi"},
+     "additivity 'semi' does not exist; there is full, none"),
+    ("words", SOUND, {"status": "beta"},
+     "status 'beta' does not exist; there is stable, experimental, deprecated, superseded"),
     ("words", SHARE, {"interval": "wilsonn"}, "interval 'wilsonn' does not exist; meant wilson?"),
     ("words", VIEWS, {"interval": "wilsonn"}, "interval 'wilsonn' does not exist; meant wilson?"),
     ("words", SOUND, {"default_window": "last_30_day"},

@@ -14,7 +14,7 @@ from service.store.contributions import facts as read_from
 from service.store.engine import reading
 from tests.project.recount import Sums
 
-TABLES = ("visit", "message", "lead", "conversion", "statement", "identity")
+TABLES = ("visit", "message", "lead", "conversion", "statement", "identity", "answer")
 
 _EDGES = [text(edge_contributions(fact)) for fact in FACTS]
 _DETAILED = [text(edge_contributions(fact)) for fact in read_from(detailed=True)]

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from service.domain.dimensions import dimension_id
 from service.domain.kinds import Flag, Kind
@@ -281,6 +282,24 @@ def _from_answer(placed: Placed) -> Iterator[Added]:
         yield _one(placed, positive)
     if data["grade"] == -1 and negative:
         yield _one(placed, negative)
+
+
+def answered(log: Iterable[Placed]) -> set[tuple[object, ...]]:
+    """Who answered surveys, as the rows of a fact table without the site."""
+    return {
+        (
+            placed.batch,
+            placed.seq,
+            placed.row.at,
+            UUID(placed.row.data["respondent"]),
+            dimension_id(placed.row.dim),
+            placed.row.detail,
+        )
+        for placed in log
+        if placed.row.kind is Kind.SURVEY_ANSWER
+        and Flag.BOT not in placed.row.flags
+        and "respondent" in placed.row.data
+    }
 
 
 # --- Sums -------------------------------------------------------------------------------------

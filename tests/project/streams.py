@@ -104,7 +104,8 @@ def _refund(draw: Draw) -> dict[str, Any]:
 
 def _answer(draw: Draw) -> dict[str, Any]:
     surveys = ["nps", "enps", "csat", "ces", "awareness_aided", "awareness_unaided", "exit"]
-    return {"survey": draw(st.sampled_from(surveys)), "grade": draw(st.sampled_from((1, 0, -1)))}
+    said = {"survey": draw(st.sampled_from(surveys)), "grade": draw(st.sampled_from((1, 0, -1)))}
+    return {**said, **({"respondent": _named(draw, "person")} if draw(st.booleans()) else {})}
 
 
 def _ad_spend(draw: Draw) -> dict[str, Any]:

@@ -98,3 +98,26 @@ async def test_so_does_recency(
     async with reading(engine) as connection:
         found = await connection.execute(query, {"site_id": site.id})
         assert sorted(map(tuple, found)) == [(0, False, 5), (0, True, 1)]
+
+
+@pytest.mark.parametrize("tier", ["rollup_month", "rollup_recency"])
+async def test_the_month_in_which_it_starts_is_compacted(
+    engine: AsyncEngine, new_site: Callable[..., Awaitable[Site]], tier: str
+) -> None:
+    """What is gained on the last of May is booked in the bucket of May."""
+    site = await new_site()
+    may = datetime(2026, 4, 30, 22, tzinfo=UTC)
+    keys = {"rollup_month": ("measure, currency", "41, 'DKK'"),
+            "rollup_recency": ("scope, previous", "1, '-infinity'")}  # fmt: skip
+    names, values = keys[tier]
+    insert = text(
+        f"INSERT INTO {tier} (site_id, bucket, dim_id, {names}, value)"
+        f" SELECT :site_id, :at, 7, {values}, n FROM generate_series(1, 3) AS n"
+    )
+    async with writing(engine) as connection:
+        await connection.execute(insert, {"site_id": site.id, "at": may})
+    last = datetime(2026, 5, 31, 21, tzinfo=UTC)
+    assert await compact(engine, site.id, last + DAY, since=last) == 2
+    async with reading(engine) as connection:
+        query = text(f"SELECT value FROM {tier} WHERE site_id = :site_id")
+        assert (await connection.scalars(query, {"site_id": site.id})).all() == [6]

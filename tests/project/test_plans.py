@@ -21,7 +21,7 @@ from service.project.recredit import NOTHING_NEW
 from service.store.contributions import FACTS, Fact, edge_contributions, facts
 
 NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
-FACT_TABLES = ("visit", "message", "lead", "conversion", "statement", "identity")
+FACT_TABLES = ("visit", "message", "lead", "conversion", "statement", "identity", "answer")
 TABLES = ("event", *FACT_TABLES)
 LOOKUPS = ("visitor", "person", "message", "lead", '"order"', "customer", "key", "batch_id")
 """Columns that a fact is looked up by; the site and a time are not enough."""

@@ -34,7 +34,7 @@ NEEDED = {
     Kind.LEAD: {"leads", *ALWAYS},
     Kind.CONVERSION: {"conversions", "leads", *ALWAYS},
     Kind.REFUND: {"conversions", *ALWAYS},
-    Kind.SURVEY_ANSWER: ALWAYS,
+    Kind.SURVEY_ANSWER: {"answers", *ALWAYS},
     Kind.AD_SPEND: STATEMENTS,
     Kind.SOCIAL_POST: STATEMENTS,
     Kind.SEARCH_VOLUME: STATEMENTS,

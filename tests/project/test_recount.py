@@ -26,7 +26,7 @@ from service.store.engine import reading
 from tests.project.agreement import check_edges, check_rollups
 from tests.project.facts import crowded, facts
 from tests.project.log import Placed, append, next_batch_ids
-from tests.project.recount import recount
+from tests.project.recount import answered, recount
 from tests.project.streams import Stream, streams
 
 EXAMPLES = int(os.environ.get("KOMPAS_EXAMPLES", "0"))
@@ -110,6 +110,7 @@ async def test_rollups_are_a_recount_and_a_rebuild(
         if expected:
             await check_edges(engine, site, expected, windows)
         projected = await facts(engine, site.id)
+        assert {row[1:] for row in projected["answer"]} == answered(logs[site.id])
 
         await compact(engine, site.id, FAR)
         assert await crowded(engine, site.id, "rollup_quarter") == 0

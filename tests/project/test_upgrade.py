@@ -18,9 +18,12 @@ from tests.project.test_recount import NewSite, credit_anew, play
 TIERS = ("rollup_quarter", "rollup_day", "rollup_month", "rollup_total")
 
 BEFORE = """
+DELETE FROM answer;
 DELETE FROM rollup_month;
 DELETE FROM rollup_total;
 DELETE FROM rollup_recency;
+DELETE FROM identity;
+UPDATE conversion SET lead = NULL;
 DELETE FROM rollup_quarter WHERE measure >= 1000;
 DELETE FROM rollup_day WHERE measure >= 1000;
 UPDATE visit SET campaign_key = 0, campaign_previous_at = NULL;

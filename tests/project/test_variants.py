@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -123,3 +124,35 @@ async def test_products_have_what_their_lines_say(engine: AsyncEngine, new_site:
     assert sum(v for (number, *_), v in sums.items() if number == Measure.GROSS_REVENUE) == 100
     assert Measure.ORDERS not in {number for number, *_ in sums}
     assert Measure.VISITS in {number for number, *_ in sums}
+
+
+SHARES = {
+    Model.FIRST: (-11, 0, 0, 0),
+    Model.LAST: (0, 0, 0, -11),
+    Model.LINEAR: (-3, -3, -3, -2),
+    Model.POSITION_BASED: (-5, -2, -2, -2),
+    Model.TIME_DECAY: (-1, -2, -3, -5),
+}
+"""Of -11 over touches that are 21, 14, 7 and 0 days old: rounded down, the last has the rest."""
+
+
+async def test_a_discount_is_shared_without_a_remainder(
+    engine: AsyncEngine, new_site: NewSite
+) -> None:
+    site = await new_site()
+    sale = replace(sold([["tea", 1, 111], ["coupon", 1, -11]]), at=NOON + 19 * DAY)
+    dims = [Dimension("Email", campaign=f"mail {number}") for number in range(4)]
+    visits = [
+        Row(Kind.PAGE_VIEW, sale.at - age * DAY, dim, 1, data={"page": "shop.example/"})
+        for age, dim in zip((21, 14, 7, 0), dims, strict=True)
+    ]
+    await project(engine, site, [*visits, sale])
+    sums = await read(engine, site, product=True)
+    last_non_direct = (0, 0, 0, -11)
+    for model, shares in SHARES.items():
+        number = moved(Measure.GROSS_REVENUE, model)
+        found = [sums[number, dimension_id(dim), "coupon"] for dim in dims]
+        assert [a + b for a, b in zip(found, last_non_direct, strict=True)] == list(shares), model
+    assert [sums[Measure.GROSS_REVENUE, dimension_id(dim), "coupon"] for dim in dims] == [
+        *last_non_direct
+    ]

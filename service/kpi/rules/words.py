@@ -13,15 +13,22 @@ Found = tuple[str, str]
 Problems = Iterator[Found]
 
 MOST_CHARACTERS = 300
+_MOST_LISTED = 100
 _LARGEST = 15
 _FINEST = 15
 
 
 def unknown(what: str, name: object, names: Sequence[str]) -> str:
-    """That there is no such name, and which ones may have been meant."""
+    """That there is no such name, and which ones may have been meant, or else which there are."""
     said = str(name)[:100]
     meant = nearest(said, names)
-    return f"{what} '{said}' does not exist" + (f"; meant {' or '.join(meant)}?" if meant else "")
+    hint = f"meant {' or '.join(meant)}?" if meant else f"there is {_listed(names)}"
+    return f"{what} '{said}' does not exist; {hint}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def is_number(value: object) -> bool:
