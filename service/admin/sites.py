@@ -39,6 +39,8 @@ def _printable(text: str) -> str:
 
 
 def _pattern(text: str) -> str:
+    if "*" in text[:-1]:
+        raise ValueError("a star stands for any end, so it can only be the last character")
     # Touches are compared in lower case, too.
     return _printable(text).lower()
 
@@ -56,6 +58,7 @@ def _once(names: list[str]) -> list[str]:
 
 
 Label = Annotated[Text, Field(min_length=1, max_length=64), AfterValidator(_channel)]
+Whole = Annotated[int, Field(strict=True)]
 Pattern = Annotated[Text, Field(max_length=200), AfterValidator(_pattern)]
 
 
@@ -80,16 +83,16 @@ class Decided(Strict):
     name: Annotated[Text, Field(min_length=1, max_length=200)] | None = Field(
         None, description="Name for people; the slug of a new site when left out."
     )
-    fiscal_month: int | None = Field(
+    fiscal_month: Whole | None = Field(
         None, ge=1, le=12, description="Month in which its year begins; 1 unless set."
     )
-    lookback_days: int | None = Field(
+    lookback_days: Whole | None = Field(
         None,
         ge=1,
         le=90,
         description="A touch is credited for so many days; 30 unless set.",
     )
-    late_hours: int | None = Field(
+    late_hours: Whole | None = Field(
         None,
         ge=0,
         le=720,

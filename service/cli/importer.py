@@ -1,6 +1,7 @@
 """`kompas import KIND FILE`: rows of a CSV file become events, sent through the HTTP doors.
 
 The file goes the same way as everybody's events: same checks, same answers, nothing special.
+Exchange rates go through their own door, which takes all rows of a request or none.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from service.errors import StartupError
 
 BATCH_ROWS = 500
 TRIES = 6
+FX_RATES = "fx-rates"
+RATE_FIELDS = ("base", "quote", "day", "rate")
 DOORS = {
     "ad-spend": "/v1/ad-spend",
     "conversions": "/v1/conversions",
@@ -35,9 +38,10 @@ DOORS = {
     "social-posts": "/v1/social-posts",
     "survey-answers": "/v1/survey-answers",
     "events": "/v1/events",
+    FX_RATES: "/v1/fx-rates",
 }
 # A newer statement replaces the older one, so importing these files twice is harmless by itself.
-STATEMENTS = {"ad-spend", "search-volumes", "social-posts"}
+STATEMENTS = {"ad-spend", "search-volumes", "social-posts", FX_RATES}
 WHOLE_NUMBERS = {
     *("quantity", "impressions", "clicks", "likes", "comments", "shares"),
     *("followers", "reach", "volume", "score"),
@@ -93,6 +97,12 @@ def _pairs(options: list[str], name: str) -> dict[str, str]:
     return pairs
 
 
+def columns_of(kind: str, mapped: Mapping[str, str], fixed: Mapping[str, str]) -> Columns:
+    """Where the fields come from; those of a rate, when nobody says, from columns of their name."""
+    named = RATE_FIELDS if kind == FX_RATES else ()
+    return Columns({name: name for name in named if name not in fixed} | dict(mapped), fixed)
+
+
 def read_events(file: TextIO, kind: str, columns: Columns, delimiter: str) -> Iterator[Any]:
     """The events of a CSV file, each with an id made of its content where the kind needs one.
 
@@ -112,13 +122,18 @@ def read_events(file: TextIO, kind: str, columns: Columns, delimiter: str) -> It
         yield event
 
 
-def _send(url: str, key: str, events: list[Any]) -> dict[str, Any]:
-    """One batch's answer; waits and tries again while the service asks for it."""
-    request = Request(  # noqa: S310 -- the operator's own address, http or https as given
-        url,
-        data=json.dumps(events).encode(),
+def _request(url: str, key: str, kind: str, rows: list[Any]) -> Request:
+    is_rates = kind == FX_RATES
+    return Request(  # noqa: S310 -- the operator's own address, http or https as given
+        url.rstrip("/") + DOORS[kind],
+        data=json.dumps({"rates": rows} if is_rates else rows).encode(),
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        method="PUT" if is_rates else "POST",
     )
+
+
+def _send(request: Request) -> dict[str, Any]:
+    """One batch's answer; waits and tries again while the service asks for it."""
     for left in reversed(range(TRIES)):
         try:
             with urlopen(request, timeout=60) as answer:  # noqa: S310 -- as above
@@ -134,8 +149,8 @@ def _send(url: str, key: str, events: list[Any]) -> dict[str, Any]:
             raise StartupError(f"The service answered {error.code}: {said}") from None
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
-            raise StartupError(f"No Kompas answers at {url}: {reason}.") from None
-    raise StartupError(f"The service at {url} stays busy; try again later.")
+            raise StartupError(f"No Kompas answers at {request.full_url}: {reason}.") from None
+    raise StartupError(f"The service at {request.full_url} stays busy; try again later.")
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
@@ -183,6 +198,15 @@ def _note(answer: Mapping[str, Any], counts: Counter[str]) -> None:
     counts["rejected"] += len(answer["rejected"])
 
 
+def _send_rates(request: Request, rows: range) -> Mapping[str, Any]:
+    """As `_send`, in the words of the other doors; StartupError says which rows are not stored."""
+    try:
+        stored = _send(request)["stored"]
+    except StartupError as error:
+        raise StartupError(f"{error} Rows {rows[0]} to {rows[-1]} are not stored.") from None
+    return {"accepted": stored, "duplicates": 0, "rejected": ()}
+
+
 def _summarise(counts: Counter[str]) -> None:
     """Print the sums; a refused row makes the command fail."""
     said = (f"{counts[name]} {name}" for name in ("accepted", "duplicates", "rejected"))
@@ -202,7 +226,10 @@ def import_file(  # noqa: PLR0917 -- the library hands options in by name
     ] = None,
     url: Annotated[str, typer.Option(help="Where Kompas answers.")] = "http://127.0.0.1:8000",
     key: Annotated[
-        str, typer.Option(envvar="KOMPAS_KEY", help="A secret key with the scope ingest.")
+        str,
+        typer.Option(
+            envvar="KOMPAS_KEY", help="A secret key with the scope ingest; for rates, admin."
+        ),
     ] = "",
     delimiter: Annotated[str, typer.Option(help="What separates the cells.")] = ",",
 ) -> None:
@@ -212,10 +239,11 @@ def import_file(  # noqa: PLR0917 -- the library hands options in by name
     --set source=google --set currency=DKK
     """
     _check(kind, url, key, delimiter)
-    columns = Columns(_pairs(mapping or [], "map"), _pairs(fixed or [], "set"))
-    door = url.rstrip("/") + DOORS[kind]
+    columns = columns_of(kind, _pairs(mapping or [], "map"), _pairs(fixed or [], "set"))
     counts: Counter[str] = Counter()
     for batch in _batches(_events_of(file, kind, columns, delimiter)):
-        _note(_send(door, key, batch), counts)
+        request = _request(url, key, kind, batch)
+        rows = range(counts["rows"] + 1, counts["rows"] + len(batch) + 1)
+        _note(_send_rates(request, rows) if kind == FX_RATES else _send(request), counts)
         counts["rows"] += len(batch)
     _summarise(counts)

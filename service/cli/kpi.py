@@ -119,11 +119,18 @@ def kpi_explain(
     start: Annotated[str | None, typer.Option("--from", help="A date, or RFC 3339.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="A date, or RFC 3339.")] = None,
     tz: Annotated[str | None, typer.Option(help="IANA zone; the site's if left out.")] = None,
+    grain: Annotated[str | None, typer.Option(help="A series: hour to year.")] = None,
     by: Annotated[str | None, typer.Option(help="Dimensions, with commas between.")] = None,
+    top: Annotated[int | None, typer.Option(help="So many rows, the largest.")] = None,
     where: Annotated[str | None, typer.Option(help="Such as channel:Email.")] = None,
+    compare: Annotated[str | None, typer.Option(help="Such as previous_period.")] = None,
     model: Annotated[str | None, typer.Option(help="Attribution model.")] = None,
     view: Annotated[str | None, typer.Option(help="cohort or period.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Days given to a cohort.")] = None,
+    refunds: Annotated[str | None, typer.Option(help="refund_date or order_date.")] = None,
+    version: Annotated[int | None, typer.Option(help="An older version of it.")] = None,
     currency: Annotated[str | None, typer.Option(help="The site's if left out.")] = None,
+    wait: Annotated[int | None, typer.Option(help="Milliseconds, for what just came in.")] = None,
     site: Annotated[str, typer.Option(help="The site's slug.")] = "default",
 ) -> None:
     """Show how a KPI's value comes about: its numbers, its SQL, the rows read, the time."""
@@ -135,11 +142,18 @@ def kpi_explain(
         start=start,
         end=end,
         tz=tz,
+        grain=grain,
         by=by,
+        top=top,
         where=where,
+        compare=compare,
         model=model,
         view=view,
+        horizon=horizon,
+        refunds=refunds,
+        version=version,
         currency=currency,
+        wait_ms=wait,
     )
     typer.echo("\n".join(_explanation(asyncio.run(_explained(site, query)))))
 

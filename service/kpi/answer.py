@@ -13,7 +13,7 @@ from service.domain.models import Model
 from service.domain.money import MICROS
 from service.kpi import numbers
 from service.kpi.cells import Cell
-from service.kpi.compute import Figure
+from service.kpi.compute import Figure, is_too_large
 from service.kpi.definition import Kpi
 from service.kpi.formula import (
     Distinct,
@@ -163,7 +163,7 @@ class Answer:
             "value": published(self.kpi, before),
             "reason": comparison.figure.reason,
             "change": published(self.kpi, change),
-            "change_ratio": None if share is None else numbers.ratio(share),
+            "change_ratio": None if share is None or is_too_large(share) else numbers.ratio(share),
             "beyond_noise": None if comparison.noise is None else comparison.noise.beyond,
             "noise_method": None if comparison.noise is None else comparison.noise.method,
         }

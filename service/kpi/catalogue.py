@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from service.kpi.rules.sets import built
 FOLDER = Path(__file__).parent / "catalogue"
 """The KPIs that come with Kompas; whatever is read from elsewhere is a user's own."""
 
-_OF_USERS: dict[str, Any] = {
+MOST_LEVELS = 20
+"""Of tables and lists in one another."""
+
+OF_USERS: dict[str, Any] = {
     "edge": {
         "en": "Where nothing was ever counted, or there is nothing to divide by: no value.",
         "da": "Hvor intet er talt, eller der ikke er noget at dividere med: ingen værdi.",
@@ -90,17 +93,16 @@ class Catalogue:
 def read_entries(folder: Path) -> list[Entry]:
     """Every `[[kpi]]` of a folder's TOML files, in name order; decimals stay exact."""
     is_own = folder != FOLDER
-    paths = sorted(folder.glob("*.toml"))
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.name.endswith(".toml"))
+    except OSError as error:
+        raise CatalogueError([f"{folder}: cannot be read: {error.strerror}"]) from error
     return [entry for path in paths for entry in read_file(path, is_own=is_own)]
 
 
 def read_file(path: Path, *, is_own: bool = True) -> list[Entry]:
     """Every `[[kpi]]` of a TOML file; CatalogueError where it is no such file."""
-    try:
-        text = path.read_text("utf-8")
-        document = tomllib.loads(text, parse_float=Decimal)
-    except ValueError as error:
-        raise CatalogueError([f"{path.name}: is not TOML: {error}"]) from error
+    text, document = _parsed(path)
     kpis, defaults = document.pop("kpi", []), document.pop("defaults", {})
     is_catalogue = isinstance(kpis, list) and all(isinstance(data, dict) for data in kpis)
     if document or not is_catalogue or not isinstance(defaults, dict):
@@ -113,6 +115,36 @@ def read_file(path: Path, *, is_own: bool = True) -> list[Entry]:
     return entries
 
 
+def _parsed(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text("utf-8")
+        document = tomllib.loads(text, parse_float=Decimal)
+    except OSError as error:
+        raise CatalogueError([f"{path.name}: cannot be read: {error.strerror}"]) from error
+    except InvalidOperation as error:
+        raise CatalogueError([f"{path.name}: has a number with too large an exponent"]) from error
+    except ValueError as error:
+        raise CatalogueError([f"{path.name}: is not TOML: {error}"]) from error
+    except RecursionError as error:
+        raise CatalogueError([f"{path.name}: is nested too deeply"]) from error
+    if _is_deep(document):
+        raise CatalogueError([f"{path.name}: is nested too deeply"])
+    return text, document
+
+
+def _is_deep(document: object) -> bool:
+    """Whether it is nested deeper than any definition; dotted keys may nest without recursion."""
+    level = [document]
+    for _ in range(MOST_LEVELS):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
+
+
 def entry_of_json(kpi_id: str, data: Mapping[str, Any]) -> Entry:
     """A user's KPI as JSON: the keys of a `[[kpi]]` table, decimals as Decimal."""
     return Entry("request", kpi_id, _completed({"id": kpi_id, "theme": "own", **data}), own=True)
@@ -120,7 +152,7 @@ def entry_of_json(kpi_id: str, data: Mapping[str, Any]) -> Entry:
 
 def _completed(data: Mapping[str, Any]) -> dict[str, Any]:
     """With what a user may leave out; what is said in English only is said so in Danish too."""
-    whole = {**_OF_USERS, **data}
+    whole = {**OF_USERS, **data}
     if "additivity" not in whole:
         whole["additivity"] = "full" if whole.get("kind") == KpiKind.SIMPLE else "none"
     for key in ("title", "about", "edge"):

@@ -29,6 +29,12 @@ class Reason(StrEnum):
     """Of the rest of a breakdown: counts of people do not add up."""
     NEGATIVE_DENOMINATOR = "negative_denominator"
     """Break-even at a negative margin, growth from below zero: the quotient would mislead."""
+    TOO_LARGE = "too_large"
+    """Beyond `LARGEST`: weights that nobody can have meant."""
+
+
+LARGEST = 10**30
+"""No value and no side is larger: sums and squares of such are still doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,24 @@ REASONS: tuple[Callable[[_Case], str | None], ...] = (
 
 def figure(formula: Formula, cell: Cell, unknown: Collection[Quantity]) -> Figure:
     """The value of a formula; `unknown` are the quantities that the site has never counted."""
-    if formula.factors:
-        return _product(formula, cell, unknown)
+    compute = _product if formula.factors else _quotient
+    return _bearable(compute(formula, cell, unknown))
+
+
+def _bearable(found: Figure) -> Figure:
+    if not any(map(is_too_large, (found.value, found.numerator, found.denominator))):
+        return found
+    top, bottom = (None if is_too_large(a) else a for a in (found.numerator, found.denominator))
+    return Figure(None, found.reason or Reason.TOO_LARGE, top, bottom)
+
+
+def is_too_large(number: Fraction | None) -> bool:
+    """Whether a number is beyond `LARGEST`, on either side of 0."""
+    # Multiplied out, because fractions are slow to compare.
+    return number is not None and abs(number.numerator) > LARGEST * number.denominator
+
+
+def _quotient(formula: Formula, cell: Cell, unknown: Collection[Quantity]) -> Figure:
     numerator = _side(formula.numerator, cell, unknown)
     denominator = _side(formula.denominator, cell, unknown) if formula.denominator else None
     case = _Case(formula, cell, unknown, denominator)

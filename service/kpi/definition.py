@@ -175,7 +175,7 @@ def _formula(view: str, data: Mapping[str, Any], others: Mapping[str, Kpi]) -> F
             requires["reason"],
         ),
         factors=tuple(
-            Factor(name, power, _of_view(others[name], view))
+            Factor(name, int(power), _of_view(others[name], view))
             for name, power in data.get("factors", {}).items()
         ),
         weight=Fraction(data.get("weight", 1)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import lru_cache
 
 from sqlalchemy import TextClause, text
@@ -10,16 +9,14 @@ from sqlalchemy import TextClause, text
 from service.kpi.cells import Slice
 from service.kpi.formula import Where
 from service.kpi.labels import forms, joins
+from service.kpi.run import FEW_FACTS
 from service.kpi.visitors import BUCKETS, Cut, Query
-
-LONGEST_OF_FACTS = timedelta(days=31)
-"""A span up to which answers are read without looking at how many there are."""
 
 
 def query(piece: Slice, where: Where) -> Query:
     """The statement that counts them; rows are `bucket, labels …, respondents`."""
     cut = Cut(piece.by, forms(piece.filters), where)
-    heavy = piece.bounds[-1] - piece.bounds[0] > LONGEST_OF_FACTS
+    heavy = piece.bounds[-1] - piece.bounds[0] > FEW_FACTS
     return Query(_statement(cut), {}, heavy)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service import telemetry
 from service.domain.access import Site
+from service.errors import NotFoundError
 from service.kit.clock import Clock
 from service.kit.log import get_logger
 from service.kit.waiting import wait_at_most
@@ -25,7 +26,7 @@ from service.kpi.plan import MOST_KPIS
 from service.kpi.query import KpiQuery
 from service.store.access import SITE_COLUMNS, site_of_row
 from service.store.engine import reading, writing
-from service.store.failures import describe
+from service.store.failures import describe, is_environmental
 
 LOCK_CLASS = 0x6B706973
 """Advisory lock of the one worker that refreshes; other locks have other classes."""
@@ -124,7 +125,8 @@ class SnapshotTask:
     async def refresh(self) -> bool:
         """Refresh all sites once; False when another worker is doing it.
 
-        A site that fails keeps its older snapshot, whose age shows, and the others go on.
+        A site that fails keeps its older snapshot, whose age shows, and the others go on; of a site
+        of which some KPIs fail the snapshot is without them.
         """
         async with writing(self._engine) as lock:
             if not await lock.scalar(_TRY_LOCK, {"class": LOCK_CLASS}):
@@ -148,16 +150,41 @@ class SnapshotTask:
     async def _refresh_site(self, site: Site) -> None:
         taken_at = self._clock.now()
         samples: list[Sample] = []
+        failed: dict[str, Exception] = {}
         as_of = taken_at
         every = tuple((await self._kpis.definitions()).kpis)
         parts = [every[at : at + MOST_KPIS] for at in range(0, len(every), MOST_KPIS)]
         for window, part in product(self._windows, parts):
-            answers = await self._kpis.answer(site, KpiQuery(part, window=window, wait_ms=0))
+            answers = await self._answers(site, window, part, failed)
             samples += _samples(window, answers)
-            as_of = min(as_of, *(answer.as_of for answer in answers))
+            as_of = min([as_of, *(answer.as_of for answer in answers)])
+        if failed and not samples:
+            raise next(iter(failed.values()))
+        for kpi, error in failed.items():
+            _note(error, site=site.slug, kpi=kpi)
         body = {"currency": site.currency, "samples": [asdict(sample) for sample in samples]}
         async with writing(self._engine) as connection:
             await _put(connection, site.id, taken_at, as_of, json.dumps(body, allow_nan=False))
+
+    async def _answers(
+        self, site: Site, window: str, kpis: tuple[str, ...], failed: dict[str, Exception]
+    ) -> list[Answer]:
+        """The answers for all KPIs that have one; adds the others to `failed`.
+
+        A KPI that was retired meanwhile has none, and has not failed. Raises what a database
+        raises that is away or busy: that is no KPI's fault.
+        """
+        try:
+            return await self._kpis.answer(site, KpiQuery(kpis, window=window, wait_ms=0))
+        except Exception as error:
+            if is_environmental(error):
+                raise
+            if len(kpis) == 1:
+                if not isinstance(error, NotFoundError):
+                    failed.setdefault(kpis[0], error)
+                return []
+        apart = [await self._answers(site, window, (kpi,), failed) for kpi in kpis]
+        return [answer for answers in apart for answer in answers]
 
 
 def _note(error: Exception, **about: str) -> None:

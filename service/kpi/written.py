@@ -20,7 +20,7 @@ def written(formula: Formula, term: Terms, factor: Factors) -> str:
     scaled = above if formula.scale == 1 else f"{formula.scale} * {above}"
     if not formula.denominator:
         return scaled
-    return f"{scaled} / {_side(formula.denominator, term, grouped=True)}"
+    return f"{scaled} / {_divisor(formula.denominator, term)}"
 
 
 def _product(formula: Formula, factor: Factors) -> str:
@@ -43,6 +43,12 @@ def _side(terms: tuple[Term, ...], write: Terms, *, grouped: bool) -> str:
         sized = write(term) if size == 1 else f"{_weight(size)} * {write(term)}"
         text += f" {sign} {sized}" if text else f"{'-' if sign == '-' else ''}{sized}"
     return f"({text})" if grouped and len(terms) > 1 else text
+
+
+def _divisor(terms: tuple[Term, ...], write: Terms) -> str:
+    text = _side(terms, write, grouped=True)
+    is_product = len(terms) == 1 and abs(terms[0].weight) != 1
+    return f"({text})" if is_product else text
 
 
 def _weight(weight: Fraction) -> str:

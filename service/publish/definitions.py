@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,6 +20,7 @@ from service.kpi.own import Outcome
 from service.publish.admission import Admission
 from service.publish.answers import Definition
 from service.publish.kpis import KpiId, definition
+from service.publish.own import own_kpi_schema
 from service.publish.parameters import CatalogueParameters
 
 BODY_BYTES = 64 * 1024
@@ -64,30 +65,6 @@ class DefinitionAnswer(Definition):
     versions: list[VersionAnswer] = Field(description="The current one, and the ones before it.")
 
 
-class KpiDefinition(BaseModel):
-    """A KPI as data, with the keys of a `[[kpi]]` table; all mistakes are answered at once."""
-
-    model_config = ConfigDict(extra="allow")
-
-    title: dict[str, str] = Field(examples=[{"en": "Spend per visit", "da": "Forbrug pr. besøg"}])
-    about: dict[str, str]
-    edge: dict[str, str]
-    unit: str = Field(description="fraction, currency, count, factor or points.")
-    direction: str = Field(description="up, down or none.")
-    kind: str = Field(description="simple, ratio, derived, distinct or cohort.")
-    additivity: str = Field(description="full or none.")
-    numerator: dict[str, Any] | None = Field(
-        None, description="Measures and their weights.", examples=[{"spend": 1}]
-    )
-    denominator: dict[str, Any] | None = Field(None, examples=[{"visits": 1}])
-    breakdowns: list[str] = Field(examples=[["channel", "campaign"]])
-    default_window: str = Field(examples=["last_30_days"])
-    source: str
-    owner: str
-    status: str = Field(description="stable, experimental or deprecated.")
-    version: int | None = Field(None, description="A change of meaning needs the next one.")
-
-
 class DefinitionDoors:
     """Keys with the scope `read` read definitions, keys with the scope `admin` change them."""
 
@@ -99,7 +76,7 @@ class DefinitionDoors:
     def router(self) -> APIRouter:
         """The three doors."""
         router = APIRouter(prefix="/v1/kpis", tags=["KPIs"])
-        body = {"application/json": {"schema": KpiDefinition.model_json_schema()}}
+        body = {"application/json": {"schema": own_kpi_schema()}}
         router.add_api_route(
             "/{id}/definition",
             self.get_definition,

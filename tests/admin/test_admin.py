@@ -120,6 +120,28 @@ async def test_a_site_decides_for_itself(client: httpx.AsyncClient) -> None:
     }
 
 
+async def test_a_channel_of_ours_is_written_as_we_write_it(client: httpx.AsyncClient) -> None:
+    names = ["Paid search", "EMAIL", "sms", "ai assistants", "My Paid search", "Partners"]
+    rules = [{"channel": name, "source": "x"} for name in names]
+    found = (await client.post("/v1/sites", json={"slug": "cased", "channels": rules})).json()
+    stored = ["Paid Search", "Email", "SMS", "AI Assistants", "My Paid search", "Partners"]
+    assert [rule["channel"] for rule in found["channels"]] == stored
+    changed = {"channels": [{"channel": "dIRECT", "medium": "x"}]}
+    found = (await client.patch("/v1/sites/cased", json=changed)).json()
+    assert found["channels"][0]["channel"] == "Direct"
+
+
+async def test_a_name_is_one_that_can_be_stored(client: httpx.AsyncClient) -> None:
+    made = await client.post("/v1/sites", json={"slug": "named", "name": "a\0b"})
+    assert (made.status_code, made.json()["name"]) == (201, "a\ufffdb")
+    changed = await client.patch("/v1/sites/named", json={"name": "\0c"})
+    assert (changed.status_code, changed.json()["name"]) == (200, "\ufffdc")
+    (found,) = [
+        site for site in (await client.get("/v1/sites")).json()["sites"] if site["slug"] == "named"
+    ]
+    assert found["name"] == "\ufffdc"
+
+
 async def test_what_a_site_decided_reaches_its_keys(client: httpx.AsyncClient) -> None:
     body = {"slug": "ruled", "dimensions": ["plan"], "lookback_days": 7}
     await client.post("/v1/sites", json=body)
@@ -138,6 +160,13 @@ async def test_what_a_site_decided_reaches_its_keys(client: httpx.AsyncClient) -
         ({"fiscal_month": 13}, "invalid", "fiscal_month"),
         ({"lookback_days": 0}, "invalid", "lookback_days"),
         ({"lookback_days": 91}, "invalid", "lookback_days"),
+        ({"lookback_days": True}, "invalid", "lookback_days"),
+        ({"lookback_days": "30"}, "invalid", "lookback_days"),
+        ({"fiscal_month": True}, "invalid", "fiscal_month"),
+        ({"late_hours": False}, "invalid", "late_hours"),
+        ({"channels": [{"channel": "X", "source": "a*b"}]}, "invalid", "channels/0/source"),
+        ({"channels": [{"channel": "X", "medium": "*a"}]}, "invalid", "channels/0/medium"),
+        ({"channels": [{"channel": "X", "campaign": "a**"}]}, "invalid", "channels/0/campaign"),
         ({"late_hours": -1}, "invalid", "late_hours"),
         ({"late_hours": 721}, "invalid", "late_hours"),
         ({"name": ""}, "invalid", "name"),

@@ -165,7 +165,8 @@ class Doors(HTTPServer):
     def __init__(self, answers: list[tuple[int, object]]) -> None:
         super().__init__(("127.0.0.1", 0), Door)
         self.answers = answers
-        self.sent: list[tuple[str, str, list[Any]]] = []
+        self.sent: list[tuple[str, str, Any]] = []
+        self.methods: list[str] = []
 
     @property
     def url(self) -> str:
@@ -175,10 +176,14 @@ class Doors(HTTPServer):
 class Door(BaseHTTPRequestHandler):
     server: Doors
 
+    def do_PUT(self) -> None:
+        self.do_POST()
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         key = self.headers["Authorization"]
         self.server.sent.append((self.path, key, json.loads(body)))
+        self.server.methods.append(self.command)
         if not self.server.answers:
             return  # hangs up without a word
         status, answer = self.server.answers.pop(0)
@@ -292,6 +297,60 @@ def test_a_connection_that_breaks_is_not_the_files_fault(file: Path) -> None:
         imported(file, server.url)
 
 
+# --- Exchange rates ---------------------------------------------------------------------------
+
+
+def test_rates_are_put_with_their_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text("day,base,quote,rate\n2026-03-02,EUR,DKK,7.4604\n2026-03-03,EUR,DKK,7.46\n")
+    with doors((200, {"stored": 2})) as server:
+        imported(path, server.url, "fx-rates", mapping=None)
+    assert server.methods == ["PUT"]
+    assert server.sent == [
+        (
+            "/v1/fx-rates",
+            "Bearer sk_x",
+            {
+                "rates": [
+                    {"base": "EUR", "quote": "DKK", "day": "2026-03-02", "rate": "7.4604"},
+                    {"base": "EUR", "quote": "DKK", "day": "2026-03-03", "rate": "7.46"},
+                ]
+            },
+        )
+    ]
+    assert capsys.readouterr().out == "2 accepted, 0 duplicates, 0 rejected\n"
+
+
+def test_columns_of_rates_may_have_other_names(tmp_path: Path) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text("Dato;Kurs\n2026-03-02;7.4604\n")
+    fixed = ["base=EUR", "quote=DKK"]
+    with doors((200, {"stored": 1})) as server:
+        mapping = ["day=Dato", "rate=Kurs"]
+        imported(path, server.url, "fx-rates", mapping=mapping, fixed=fixed, delimiter=";")
+    rate = {"base": "EUR", "quote": "DKK", "day": "2026-03-02", "rate": "7.4604"}
+    assert server.sent[0][2] == {"rates": [rate]}
+    with pytest.raises(StartupError, match="no column 'day' for the field 'day'"):
+        imported(path, "http://127.0.0.1:9", "fx-rates", mapping=None, fixed=fixed, delimiter=";")
+
+
+def test_rates_that_are_refused_are_not_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text("day,base,quote,rate\n" + "2026-03-02,EUR,DKK,x\n" * (BATCH_ROWS + 3))
+    refusal = {"code": "invalid", "message": "The member 'rates/2/rate' is not acceptable."}
+    sentence = (
+        "The service answered 422: The member 'rates/2/rate' is not acceptable."
+        f" Rows {BATCH_ROWS + 1} to {BATCH_ROWS + 3} are not stored."
+    )
+    answers = (200, {"stored": BATCH_ROWS}), (422, refusal)
+    with doors(*answers) as server, pytest.raises(StartupError) as caught:
+        imported(path, server.url, "fx-rates", mapping=None)
+    assert str(caught.value) == sentence
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -340,6 +399,6 @@ def test_semicolons_and_tabs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_every_door_of_the_contract_can_be_imported_into() -> None:
     assert set(DOORS.values()) == {
         *("/v1/events", "/v1/conversions", "/v1/leads", "/v1/survey-answers", "/v1/ad-spend"),
-        *("/v1/emails", "/v1/social-posts", "/v1/search-volumes"),
+        *("/v1/emails", "/v1/social-posts", "/v1/search-volumes", "/v1/fx-rates"),
     }
     assert set(DOORS) >= STATEMENTS

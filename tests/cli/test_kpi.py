@@ -9,11 +9,21 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from service.cli import commands
-from service.errors import ConflictError, InvalidError, NotFoundError, StartupError
+from service.cli.kpi import kpi
+from service.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    RequestError,
+    StartupError,
+)
 from service.kpi.catalogue import CatalogueError, load_catalogue
+from service.publish.parameters import KpiParameters
 from tests.conftest import Database
 
 Run = Callable[..., Awaitable[Result]]
@@ -135,6 +145,36 @@ async def test_a_value_is_explained_in_aligned_lines(
     assert re.fullmatch(r"0 rows read, \S+ ms, as of \S+Z", lines[-1])
     wrong = await run("explain", "roas", "--site", "shop", "--window", "last_month_but_one")
     assert isinstance(wrong.exception, InvalidError)
+
+
+def test_what_the_api_can_be_asked_the_command_can_be_asked() -> None:
+    group = get_command(kpi)
+    assert isinstance(group, TyperGroup)
+    parameters = group.commands["explain"].params
+    options = {name.removeprefix("--") for parameter in parameters for name in parameter.opts}
+    fields = KpiParameters.model_fields.items()
+    assert options == {field.alias or name for name, field in fields} | {"kpi_id"}
+
+
+async def test_every_option_reaches_the_question(
+    run: Run, make_site: Callable[..., Awaitable[object]], database: Database
+) -> None:
+    await make_site(database.engine)
+    asked = ("--site", "shop", "--window", "last_30_days", "--wait", "0")
+    cohort = await run("explain", "lead_to_customer", *asked, "--horizon", "30")
+    assert "  :horizon = 30" in cohort.output.splitlines()
+    booked = await run("explain", "roas", *asked, "--refunds", "order_date")
+    assert "(gross_revenue - refunds_by_order) / spend" in booked.output
+    plain = (await run("explain", "roas", *asked)).output.count("\nstatement ")
+    for more in (
+        ("--grain", "week"),
+        ("--compare", "previous_period"),
+        ("--by", "campaign", "--top", "1"),
+    ):
+        told = (await run("explain", "roas", *asked, *more)).output
+        assert told.count("\nstatement ") > plain, more
+    for wrong in (("--version", "9"), ("--top", "3"), ("--wait", "-1")):
+        assert isinstance((await run("explain", "roas", *asked, *wrong)).exception, RequestError)
 
 
 async def test_files_of_the_folder_are_shown_too(

@@ -11,8 +11,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from service.kpi.definition import Kpi
-from service.kpi.evidence import STATED
-from service.kpi.formula import Additivity, Distinct, Formula, KpiKind, Quantity, Term, evidence
+from service.kpi.formula import Additivity, Distinct, Formula, KpiKind, Quantity, Term
+from service.kpi.formula import label as name_of
+from tests.kpi.known import SHOWN_BY_A_0, shows
 from tests.kpi.questions import Question
 from tests.kpi.recount import Recount, Selection, label
 from tests.kpi.recount_facts import Way
@@ -76,16 +77,13 @@ def _derived(formula: Formula, selection: Selection, never: Collection[Quantity]
 def never_counted(recount: Recount, formulas: Iterable[Formula]) -> frozenset[Quantity]:
     """Quantities of which nothing at all shows that the site counts them."""
     rows = recount.everything(Way()).rows
-    stated = {measure.label for measure in STATED}  # also as 0
     shown = {
-        name for name, some in rows.items() if name in stated or any(one.value for one in some)
+        name
+        for name, some in rows.items()
+        if name in SHOWN_BY_A_0 or any(one.value for one in some)
     }
     quantities = {quantity for formula in formulas for quantity, _ in formula.keys}
-    return frozenset(
-        quantity
-        for quantity in quantities
-        if shown.isdisjoint(measure.label for measure in evidence(quantity))
-    )
+    return frozenset(quantity for quantity in quantities if not shows(name_of(quantity), shown))
 
 
 def agrees(found: dict[str, Any], kpi: Kpi, figure: Figure) -> None:

@@ -1,4 +1,4 @@
-"""Zones and instants where calendars go wrong, for property tests."""
+"""Zones and instants where calendars go wrong, for property tests, and ways to write windows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
+from service.kpi.windows import Window, explicit_window
 from service.kpi.zones import zone_names
 
+COPENHAGEN = ZoneInfo("Europe/Copenhagen")
+NEW_YORK = ZoneInfo("America/New_York")
+WEDNESDAY = "2026-05-20 14:30:00"
+"""An ordinary afternoon."""
+
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 NASTY = (
     "Europe/Copenhagen",
@@ -87,3 +95,20 @@ lengths = st.one_of(
     st.integers(1, 400).map(lambda days: timedelta(days=days)),
     st.timedeltas(timedelta(microseconds=1), timedelta(days=800)),
 )
+
+
+def local(text: str, tz: ZoneInfo = COPENHAGEN) -> datetime:
+    """The instant of a wall-clock time."""
+    return datetime.fromisoformat(text).replace(tzinfo=tz).astimezone(UTC)
+
+
+def span(window: Window) -> tuple[str, str]:
+    """Both ends on the wall, to read."""
+    ends = (at.astimezone(window.zone).replace(tzinfo=None) for at in (window.start, window.end))
+    first, last = (at.isoformat(" ").removesuffix(" 00:00:00") for at in ends)
+    return first, last
+
+
+def days(first: str, last: str, tz: ZoneInfo = COPENHAGEN) -> Window:
+    """The window between two dates or times of a zone."""
+    return explicit_window(first, last, tz)

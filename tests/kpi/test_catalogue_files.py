@@ -155,6 +155,36 @@ def test_a_file_with_a_number_of_a_thousand_digits_is_refused(tmp_path: Path) ->
         load_catalogue(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("x = 1e99999999999999999999", "has a number with too large an exponent"),
+        ("x = " + "[" * 3000 + "]" * 3000, "is nested too deeply"),
+        ("x = " + "{x = " * 3000 + "1" + "}" * 3000, "is nested too deeply"),
+        ("[[kpi]]\nbreakdowns = [{" + ".".join("x" * 3000) + " = 1}]", "is nested too deeply"),
+        ("[" + ".".join("x" * 3000) + "]", "is nested too deeply"),
+    ],
+    ids=["exponent", "lists", "tables", "dotted_keys", "header"],
+)
+def test_a_file_that_nobody_wrote_is_named(text: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(CatalogueError) as caught:
+        load_catalogue(tmp_path)
+    assert caught.value.problems == [f"a.toml: {problem}"]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").mkdir()
+    with pytest.raises(CatalogueError, match=r"a\.toml: cannot be read: Is a directory"):
+        read_entries(tmp_path)
+    (tmp_path / "a.toml").rmdir()
+    (tmp_path / "b.toml").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CatalogueError, match=r"b\.toml: cannot be read: No such file"):
+        read_entries(tmp_path)
+    with pytest.raises(CatalogueError, match="gone: cannot be read: No such file"):
+        read_entries(tmp_path / "gone")
+
+
 # --- Versions ---------------------------------------------------------------------------------
 
 

@@ -23,6 +23,12 @@ def test_formulas_are_readable() -> None:
     half = Term(Distinct.VISITORS, Fraction(1, 2), (("channel", "Email"),))
     assert readable(Formula((half,))) == "0.5 * distinct_visitors[channel = Email]"
     assert readable(Formula((lost,))) == "-refunds"
+    twice = replace(orders, weight=Fraction(2))
+    assert readable(Formula((twice,), (twice,))) == "2 * orders / (2 * orders)"
+    assert readable(Formula((spend,), (replace(twice, weight=Fraction(-2)),))) == (
+        "spend / (-2 * orders)"
+    )
+    assert readable(Formula((spend,), (lost,))) == "spend / -refunds"
 
 
 def test_derived_formulas_are_readable() -> None:

@@ -7,10 +7,26 @@ from typing import Any
 
 import pytest
 
+from service.domain.measures import MEASURE_BY_LABEL
+from service.kpi.evidence import STATED
+from service.kpi.formula import QUANTITY_BY_LABEL, evidence
+from tests.kpi.known import SHOWN_BY, SHOWN_BY_A_0, shows
 from tests.kpi.world import Event, World, order, spend
 
 MARCH = {"start": "2026-03-01", "end": "2026-04-01"}
 Make = Callable[..., Awaitable[World]]
+
+
+@pytest.mark.parametrize("name", QUANTITY_BY_LABEL)
+def test_what_shows_a_quantity_is_what_the_decisions_say(name: str) -> None:
+    found = {measure.label for measure in evidence(QUANTITY_BY_LABEL[name])}
+    assert found == shows(name, set(MEASURE_BY_LABEL))
+
+
+def test_the_table_of_the_decisions_is_about_what_there_is() -> None:
+    assert SHOWN_BY.keys() <= QUANTITY_BY_LABEL.keys()
+    assert set().union(*SHOWN_BY.values()) <= MEASURE_BY_LABEL.keys()
+    assert {measure.label for measure in STATED} == SHOWN_BY_A_0
 
 
 def stated(**fields: Any) -> Event:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -13,7 +14,7 @@ from service.domain.measures import Measure
 from service.domain.money import MICROS
 from service.kpi.catalogue import load_catalogue
 from service.kpi.cells import Cell
-from service.kpi.compute import Figure, figure, is_absent
+from service.kpi.compute import LARGEST, Figure, Reason, figure, is_absent
 from service.kpi.formula import (
     BOOKED_AT_ORIGIN,
     QUANTITY_BY_LABEL,
@@ -25,6 +26,7 @@ from service.kpi.formula import (
 )
 
 CATALOGUE = load_catalogue()
+TOO = Reason.TOO_LARGE
 Number = int | Fraction
 
 
@@ -127,6 +129,34 @@ def test_a_factor_may_be_divided_by(margin: Number, value: int | None, reason: s
     formula = Formula(factors=(Factor("margin", -1, part),), weight=Fraction(2))
     found = figure(formula, cell(orders=margin), ())
     assert (found.value, found.reason) == (value, reason)
+
+
+LARGE = Fraction(LARGEST)
+
+
+@pytest.mark.parametrize(
+    ("weight", "reason"), [(LARGE, None), (-LARGE, None), (LARGE + 1, TOO), (-LARGE - 1, TOO)]
+)
+def test_what_is_too_large_has_no_value(weight: Fraction, reason: str | None) -> None:
+    formula = Formula((Term(Measure.ORDERS, weight),))
+    found = figure(formula, cell(orders=1), ())
+    assert (found.value, found.reason) == (None if reason else weight, reason)
+    assert found.numerator == found.value
+    derived = Formula(factors=(Factor("orders", 1, Formula((Term(Measure.ORDERS, LARGE),))),))
+    doubled = replace(derived, weight=Fraction(2))
+    assert figure(derived, cell(orders=1), ()).value == LARGE
+    assert figure(doubled, cell(orders=1), ()) == Figure(None, TOO, None, None)
+
+
+def test_a_side_that_is_too_large_is_left_out_and_the_other_stays() -> None:
+    above, below = Term(Measure.ORDERS, LARGE * 2), Term(Measure.LEADS, Fraction(2))
+    found = cell(orders=1, leads=1)
+    assert figure(Formula((above,), (below,)), found, ()) == Figure(None, TOO, None, 2)
+    assert figure(Formula((below,), (above,)), found, ()) == Figure(None, TOO, 2, None)
+    tiny = replace(below, weight=1 / LARGE / 2)
+    assert figure(Formula((below,), (tiny,)), found, ()) == Figure(None, TOO, 2, 1 / LARGE / 2)
+    nothing = figure(Formula((above,), (Term(Measure.VISITS, Fraction(1)),)), found, ())
+    assert nothing == Figure(None, "zero_denominator", None, 0)
 
 
 def test_what_is_derived_reads_all_that_its_parts_read() -> None:

@@ -267,6 +267,20 @@ async def test_without_a_version_the_current_one_is_meant(live: LiveCatalogue) -
     assert live.catalogue.get("spend_per_visit").title["da"] == "Andet"
 
 
+async def test_without_a_version_what_was_retired_comes_back(
+    live: LiveCatalogue, database: Database, clock: FixedClock
+) -> None:
+    changed = {**OWN, **NEW_MEANING}
+    await live.put([entry()])
+    await live.put([entry(version=2, **NEW_MEANING)])
+    await live.retire("spend_per_visit")
+    for one in (live, LiveCatalogue(database.engine, clock)):
+        again = await one.drafted("spend_per_visit", changed)
+        assert again.data["version"] == 2
+    (done,) = await live.put([again])
+    assert (done.kpi.version, done.outcome) == (2, Outcome.CREATED)
+
+
 async def test_all_mistakes_come_at_once_and_nothing_is_stored(live: LiveCatalogue) -> None:
     bad = entry(unit="stones", direction="sideways", colour="red", version=[])
     with pytest.raises(InvalidKpiError) as caught:

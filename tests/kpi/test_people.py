@@ -74,15 +74,16 @@ TOO_MANY: dict[str, tuple[str, dict[str, Any]]] = {
         {"start": "2026-02-02T10:00:00Z", "end": "2026-04-05T10:00:00Z", "by": "campaign"},
     ),
     "customers": ("orders_per_customer", LONGER),
-    "who came back": ("customer_retention", MARCH),
+    "customers by channel": ("new_customer_rate", LONGER | {"by": "channel"}),
+    "who came back since": ("customer_retention", {"window": "yesterday"}),
     "respondents": ("respondents", LONGER),
 }
 FEW: dict[str, tuple[str, dict[str, Any]]] = {
     "visitors of days": ("visitors", LONGER),
     "visitors of a day": ("visitors", {"window": "yesterday", "by": "channel"}),
     "visitors of months": ("visitors", MARCH | {"by": "campaign"}),
-    "customers": ("orders_per_customer", MARCH),
-    "respondents": ("respondents", MARCH),
+    "customers of a day": ("orders_per_customer", {"window": "yesterday"}),
+    "respondents of a day": ("respondents", {"window": "yesterday"}),
 }
 
 

@@ -8,13 +8,14 @@ import pytest
 
 from service.domain.measures import Measure
 from service.kpi.definition import Kpi
+from service.kpi.formula import Quantity
 from service.kpi.variants import by_order_date
 from tests.kpi.world import CATALOGUE, World, order, refund
 
 Make = Callable[..., Awaitable[World]]
 
 MARCH = {"start": "2026-03-01", "end": "2026-04-01"}
-SWAPPED = {Measure.REFUNDS: Measure.REFUNDS_BY_ORDER}
+SWAPPED: dict[Quantity, Quantity] = {Measure.REFUNDS: Measure.REFUNDS_BY_ORDER}
 
 
 @pytest.mark.parametrize("kpi", tuple(CATALOGUE), ids=lambda kpi: kpi.id)

@@ -10,9 +10,9 @@ import pytest
 from service.kpi import rules
 from service.kpi.catalogue import CatalogueError, entry_of_json, load_catalogue, read_entries
 from service.kpi.definition import Entry
-from service.kpi.formula import Status
+from service.kpi.formula import QUANTITY_BY_LABEL, Status, is_money
 from service.kpi.rules import problems_of
-from service.kpi.rules.sets import DEEPEST, built
+from service.kpi.rules.sets import DEEPEST, MOST_QUANTITIES, built
 from tests.kpi.entries import BESIDE, DERIVED, SHARE, SOUND, SUM, VIEWS, entry, told
 
 
@@ -26,8 +26,8 @@ def derived(name: str, *factors: str, **changes: Any) -> Entry:
 def test_every_rule_of_sets_is_broken_below() -> None:
     names = {rule.__name__ for rule in (*rules.FACTOR_RULES, *rules.SET_RULES)}
     assert names == {
-        "known_factors", "no_cycles", "not_too_deep", "unique_versions", "ids_of_users",
-        "superseded", "references",
+        "known_factors", "no_cycles", "not_too_deep", "not_too_large", "unique_versions",
+        "ids_of_users", "superseded", "references",
     }  # fmt: skip
 
 
@@ -67,6 +67,56 @@ def test_a_chain_of_hundreds_is_refused_and_not_computed() -> None:
     chain += [derived(f"k{n}", f"k{n - 1}", breakdowns=[]) for n in range(1, 500)]
     problems = problems_of(chain)
     assert [problem.kpi for problem in problems] == [f"k{n}" for n in range(DEEPEST + 1, 500)]
+
+
+COUNTS = [name for name, quantity in QUANTITY_BY_LABEL.items() if not is_money(quantity)]
+
+
+def sum_of(size: int) -> Entry:
+    """A KPI of so many quantities."""
+    numerator = dict.fromkeys(COUNTS[:size], 1)
+    return entry(SUM, id="sum", unit="count", breakdowns=[], numerator=numerator)
+
+
+def test_a_formula_comes_to_a_few_quantities() -> None:
+    most = MOST_QUANTITIES
+    half = derived("half", "sum", breakdowns=[])
+    whole = derived("whole", "half", "sum", breakdowns=[])
+    assert told(whole, half, sum_of(most // 2)) == []
+    assert told(whole, half, sum_of(most // 2 + 1)) == [
+        f"brand.toml: whole: the formula comes to {most + 2} quantities, and may have {most}"
+    ]
+    plain = {"numerator": {"spend": 1}, "denominator": dict.fromkeys(COUNTS[:most], 1)}
+    (problem,) = problems_of([entry(SOUND, **plain, breakdowns=[])])
+    assert (problem.field, problem.text) == (
+        "numerator", f"the formula comes to {most + 1} quantities, and may have {most}"
+    )  # fmt: skip
+
+
+def test_the_quantities_are_those_of_the_view() -> None:
+    views = {"cohort": {"factors": {"won": 1}}, "period": {"factors": {"won": 1, "sum": 1}}}
+    odd = entry(DERIVED, unit="factor", factors=None, views=views, default_view="cohort")
+    won = entry(VIEWS, id="won")
+    assert told(won, sum_of(MOST_QUANTITIES - 2), odd) == []
+    (problem,) = problems_of([won, sum_of(MOST_QUANTITIES - 1), odd])
+    assert (problem.kpi, problem.field) == ("doubled", "views.period.factors")
+
+
+def test_what_explodes_is_refused_and_not_computed() -> None:
+    """Six factors on each of four levels, of twenty quantities each."""
+    levels = [[entry(sum_of(20).data, id=f"k0_{n}") for n in range(6)]]
+    for level in range(1, DEEPEST + 1):
+        below = [one.id for one in levels[-1]]
+        levels.append([derived(f"k{level}_{n}", *below, breakdowns=[]) for n in range(6)])
+    problems = problems_of([one for level in levels for one in level])
+    assert {problem.kpi[:2] for problem in problems} == {"k1", "k2", "k3", "k4"}
+    assert problems[-1].text.startswith(f"the formula comes to {20 * 6**4} quantities")
+
+
+def test_what_derives_from_a_kpi_without_its_default_view_has_no_mistake() -> None:
+    assert told(entry(VIEWS, id="price", default_view="week"), entry(DERIVED)) == [
+        "brand.toml: price: 'default_view' must name one of the views"
+    ]
 
 
 def test_a_view_derives_from_the_view_of_that_name() -> None:
@@ -129,7 +179,7 @@ def test_what_stays_visible_is_another_kpi_of_the_catalogue() -> None:
     shown = ["cost_per_post", "cost_per_click", ["spend"]]
     assert told(entry(SOUND, also_visible=shown)) == [
         f"brand.toml: cost_per_post: KPI in also_visible '{name}' does not exist"
-        + ("; meant cost_per_post?" if "cost" in name else "")
+        + ("; meant cost_per_post?" if "cost" in name else "; there is cost_per_post")
         for name in ("cost_per_post", "cost_per_click", "['spend']")
     ]
     assert told(entry(SOUND, also_visible=["spend"]), entry(SUM, id="spend")) == []
@@ -184,7 +234,7 @@ def test_a_problem_names_the_line(tmp_path: Path) -> None:
     assert caught.value.problems == [
         "own.toml:2: Visit: dimension 'campaigns' does not exist; meant campaign?",
         "own.toml:22: rate: interval 'wilsonn' does not exist; meant wilson?",
-        "own.toml:36: rate: interval 'x' does not exist",
+        "own.toml:36: rate: interval 'x' does not exist; there is wilson, nps, delta, none",
         "own.toml:34: rate: measure of the numerator 'customers' does not exist;"
         " meant new_customers or custom_events or repeat_customers?",
         "own.toml:31: rate: the weight of 'leads_identified' must be a number other than 0",

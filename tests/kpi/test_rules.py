@@ -16,6 +16,7 @@ from service.kpi import rules
 from service.kpi.definition import Entry
 from service.kpi.formula import QUANTITY_BY_LABEL, Term
 from service.kpi.rules import problems_of
+from service.kpi.rules.words import unknown
 from tests.kpi.entries import (
     BESIDE,
     DERIVED,
@@ -48,14 +49,33 @@ KEYS = (
     " owner, version, status, theme, views, default_view, bounded, also_visible, numerator,"
     " denominator, scale, interval, requires, factors, weight, plus"
 )
+DIMENSIONS = (
+    "channel, source, medium, campaign, content, term, survey, event, landing_page, page, country,"
+    " device"
+)
 WEIGHT = "must be a number other than 0"
 WILSON = "interval 'wilson' needs a bounded fraction of counts with weights 1"
 DELTA = "interval 'delta' needs kind 'ratio' or 'cohort', and no distinct counts"
+DEFAULT_VIEW = "'default_view' must name one of the views"
+MANY = "has 51 entries, and may have 50"
+NAMES = [f"x{number}" for number in range(51)]
 REQUIRES = "'requires' needs equal = [measure, measure]"
 NO_FILTER = {"weight": 1, "where": "x"}
 
 BAD: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     # rule, sound entry, what is changed, the problem
+    ("lengths", SOUND, dict.fromkeys(NAMES[len(SOUND):], 1), f"the KPI {MANY}"),
+    ("lengths", SOUND, {"breakdowns": NAMES}, f"'breakdowns' {MANY}"),
+    ("lengths", SOUND, {"also_visible": NAMES}, f"'also_visible' {MANY}"),
+    ("lengths", SOUND, {"denominator": dict.fromkeys(NAMES, 1)}, f"'denominator' {MANY}"),
+    ("lengths", SOUND, {"numerator": {"spend": {"where": dict.fromkeys(NAMES, "x")}}},
+     f"the where of 'spend' {MANY}"),
+    ("lengths", DERIVED, {"factors": dict.fromkeys(NAMES, 1)}, f"'factors' {MANY}"),
+    ("lengths", VIEWS, {"views": dict.fromkeys(NAMES, VIEWS["views"]["period"])},
+     f"'views' {MANY}"),
+    ("lengths", VIEWS, {"views": view(**dict.fromkeys(NAMES[2:], 1))},
+     f"the view 'period' {MANY}"),
+    ("lengths", VIEWS, {"views": view(numerator=dict.fromkeys(NAMES, 1))}, f"'numerator' {MANY}"),
     ("known_keys", SOUND, {"directon": "up"}, "key 'directon' does not exist; meant direction?"),
     ("known_keys", SOUND, {"zzz": 1}, f"key 'zzz' does not exist; there is {KEYS}"),
     ("known_keys", VIEWS, {"views": view(owner="me")},
@@ -86,7 +106,8 @@ BAD: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     ("factors", DERIVED, {"factors": {f"x{n}": 1 for n in range(7)}},
      "there must be 1 to 6 factors"),
     *(("factors", DERIVED, {"factors": {"price": power}},
-       "the power of 'price' must be 1 or -1") for power in (2, 0, True, "1", None)),
+       "the power of 'price' must be 1 or -1")
+      for power in (2, 0, True, "1", None, Decimal("1.0"), Decimal(-1), 1.0)),
     *(("factors", DERIVED, {"weight": weight}, f"'weight' {WEIGHT}")
       for weight in (0, Decimal("NaN"), 10**15)),
     ("factors", DERIVED, {"plus": Decimal("1E-16")}, "'plus' must be a number"),
@@ -132,7 +153,7 @@ BAD: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     ("dimensions", SOUND, {"breakdowns": ["campaign", "term", "campaign"]},
      "the breakdown 'campaign' is there twice"),
     *(("dimensions", SOUND, {"numerator": {"spend": {"where": {name: "x"}}}},
-       f"dimension '{name}' does not exist")
+       f"dimension '{name}' does not exist; there is {DIMENSIONS}")
       for name in ("product", "props", "props.P'", "zz")),
     *(("requirements", SOUND, {"requires": {"equal": equal, "reason": "x"}}, REQUIRES)
       for equal in (None, ["orders"], "orders", [["x"], 1])),
@@ -159,11 +180,12 @@ BAD: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     ("origin", SOUND, {"source": " "}, f"'source' {LINE}"),
     ("origin", SOUND, {"owner": ""}, f"'owner' {LINE}"),
     ("origin", SOUND, {"theme": "\ud800"}, f"'theme' {LINE}"),
-    ("origin", SOUND, {"version": 0}, "'version' starts at 1"),
-    ("views", VIEWS, {"default_view": "week"}, "'default_view' must name one of the views"),
-    ("views", VIEWS, {"default_view": None}, "'default_view' must name one of the views"),
-    ("views", SOUND, {"default_view": "cohort"}, "'default_view' must name one of the views"),
-    ("views", VIEWS, {"kind": "ratio", "views": {}}, "'default_view' must name one of the views"),
+    *(("origin", SOUND, {"version": version}, "'version' must be from 1 to 10000")
+      for version in (0, -1, 10_001, 10**30)),
+    ("default_view", VIEWS, {"default_view": "week"}, DEFAULT_VIEW),
+    ("default_view", VIEWS, {"default_view": None}, DEFAULT_VIEW),
+    ("default_view", SOUND, {"default_view": "cohort"}, DEFAULT_VIEW),
+    ("default_view", VIEWS, {"kind": "ratio", "views": {}}, DEFAULT_VIEW),
     ("kind", SOUND, {"kind": "distinct"},
      "kind 'distinct' is for distinct counts only, and they need it"),
     ("kind", DISTINCT, {"kind": "simple", "additivity": "full"},
@@ -214,6 +236,16 @@ BAD: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
       for name in ("country", "props", "landing_page")),
     ("breakdowns", SHARE, {"breakdowns": ["product"]}, "bounces cannot be broken down by product"),
     ("breakdowns", DERIVED, {"breakdowns": ["device"]}, "posts cannot be broken down by device"),
+    *(("filters", SOUND, {"numerator": {"spend": {"where": {"source": "x", name: "x"}}}},
+       f"spend cannot be filtered by {name}")
+      for name in ("page", "landing_page", "country", "device", "props.plan")),
+    ("filters", SOUND, {"denominator": {"posts": {"where": {"device": "phone"}}}},
+     "posts cannot be filtered by device"),
+    ("filters", SOUND, {"numerator": {"emails_sent": {"where": {"page": "/"}}}, "unit": "factor"},
+     "emails_sent cannot be filtered by page"),
+    ("filters", VIEWS, {"views": view(denominator={"brand_searches": {"where": {"page": "/"}}}),
+                        "interval": None},
+     "brand_searches cannot be filtered by page"),
 )  # fmt: skip
 
 
@@ -239,6 +271,11 @@ def test_every_rule_is_broken_above() -> None:
     assert set(OF_ONE) == {rule for rule, *_ in BAD}
 
 
+def test_what_is_known_of_a_quantity_filters_it() -> None:
+    where = {"where": {"page": "/", "props.plan": "pro"}}
+    assert told(entry(SHARE, numerator={"bounces": where}, denominator={"visits": where})) == []
+
+
 def test_a_problem_names_its_key() -> None:
     views = view(interval="wilsonn", numerator={"leads": 0})
     (first, second) = problems_of([entry(VIEWS, views=views)])
@@ -256,16 +293,24 @@ def test_all_problems_are_reported_at_once() -> None:
     third = entry(SHARE, id="Bounce", owner=" ", additivity="full")
     fourth = entry(SOUND, also_visible=["nothing"])
     assert told(first, second, third, fourth) == [
-        "brand.toml: cost_per_post: key 'colour' does not exist",
+        "brand.toml: cost_per_post: key 'colour' does not exist; there is " + KEYS,
         "brand.toml: cost_per_post: 'owner' is missing",
         "brand.toml: cost_per_post: 'version' must be of type int",
-        "web.toml: bounces: unit 'x' does not exist",
-        "web.toml: bounces: dimension 'y' does not exist",
+        "web.toml: bounces: unit 'x' does not exist;"
+        " there is fraction, currency, count, factor, points",
+        f"web.toml: bounces: dimension 'y' does not exist; there is {DIMENSIONS}, product, props",
         f"brand.toml: Bounce: {ID}",
         f"brand.toml: Bounce: 'owner' {LINE}",
         "brand.toml: Bounce: additivity is 'full' for kind 'simple' and 'none' for the others",
-        "brand.toml: cost_per_post: KPI in also_visible 'nothing' does not exist",
+        "brand.toml: cost_per_post: KPI in also_visible 'nothing' does not exist;"
+        " there is Bounce, bounces, cost_per_post",
     ]
+
+
+def test_a_long_list_of_words_ends() -> None:
+    names = [f"name_{number}" for number in range(102)]
+    assert unknown("word", "zz", names[:100]).endswith(", name_99")
+    assert unknown("word", "zz", names).endswith(", name_99 and 2 more")
 
 
 def test_a_term_is_a_weight_or_a_table() -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import telemetry
 from service.domain.access import Site
+from service.errors import NotFoundError
 from service.kpi.catalogue import Catalogue
 from service.kpi.engine import KpiEngine
 from service.kpi.plan import MOST_KPIS
@@ -41,6 +42,20 @@ async def shop(warehouse: AsyncEngine, make_site: MakeSite) -> World:
 def task(world: World, *, refresh_seconds: float = 60, kpis: Any = None) -> SnapshotTask:
     engine = kpis or world.kpis
     return SnapshotTask(engine, world.engine, world.clock, WINDOWS, refresh_seconds)
+
+
+class Stumbling(KpiEngine):
+    """An engine that fails by itself where one KPI is among those asked."""
+
+    def __init__(self, world: World, kpi: str, error: Exception) -> None:
+        super().__init__(world.engine, Shipped(CATALOGUE), world.clock, 0.0)
+        self._kpi = kpi
+        self._error = error
+
+    async def answer(self, site: Site, query: Any) -> Any:
+        if self._kpi in query.kpis:
+            raise self._error
+        return await super().answer(site, query)
 
 
 class Failing(KpiEngine):
@@ -135,6 +150,33 @@ async def test_a_site_that_fails_does_not_hold_up_the_others(
         snapshot.site: snapshot.taken_at - NOW for snapshot in await read_snapshots(shop.engine)
     }
     assert ages == {"another": timedelta(), "shop": timedelta(minutes=1)}
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [(OverflowError(), 1), (TypeError(), 1), (NotFoundError("It was retired."), 0)],
+    ids=repr,
+)
+async def test_a_kpi_that_fails_is_left_out_alone(
+    shop: World, error: Exception, counted: int
+) -> None:
+    before = failures()
+    assert await task(shop, kpis=Stumbling(shop, "roas", error)).refresh()
+    assert failures() - before == counted
+    (snapshot,) = await read_snapshots(shop.engine)
+    found = [sample.kpi for sample in snapshot.samples if sample.window == "today"]
+    assert found == [kpi for kpi in CATALOGUE.kpis if kpi != "roas"]
+    assert snapshot.as_of == NOW
+
+
+async def test_a_database_that_is_away_is_no_kpi_s_fault(shop: World) -> None:
+    await task(shop).refresh()
+    shop.clock.set(NOW + timedelta(minutes=1))
+    before = failures()
+    await task(shop, kpis=Stumbling(shop, "roas", ConnectionError())).refresh()
+    assert failures() - before == 1
+    (snapshot,) = await read_snapshots(shop.engine)
+    assert snapshot.taken_at == NOW
 
 
 async def test_one_worker_at_a_time(shop: World) -> None:

@@ -224,3 +224,15 @@ async def test_the_runner_takes_up_a_new_lookback(
     await running.stop()
     await task
     await check_rollups(engine, site, recount(log, 90))
+
+
+async def test_only_the_latest_fifty_visits_are_touches(
+    engine: AsyncEngine, new_site: NewSite
+) -> None:
+    """Each touch costs every model a row: a visitor without end must not hold up a projection."""
+    site = await new_site()
+    ages = [0.1 * (60 - number) for number in range(60)]
+    await project(engine, site, [*visits(ages, [touch(n) for n in range(60)]), order()])
+    found = await credits_of(engine, site, Measure.GROSS_REVENUE)
+    assert found[Model.FIRST] == {dimension_id(touch(10)): HUNDRED}
+    assert found[Model.LINEAR] == {dimension_id(touch(n)): HUNDRED // 50 for n in range(10, 60)}

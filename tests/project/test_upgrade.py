@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
@@ -9,12 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.domain.kinds import Flag, Kind
+from service.kit.clock import SystemClock
+from service.project.runner import Runner
 from service.store.engine import reading
 from service.store.migrate import script_location
 from tests.project.facts import facts, rollup
+from tests.project.log import Row, append, uid
 from tests.project.streams import Stream, streams
 from tests.project.test_recount import NewSite, credit_anew, play
 
+NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
 TIERS = ("rollup_quarter", "rollup_day", "rollup_month", "rollup_total")
 
 BEFORE = """
@@ -42,6 +49,13 @@ def fill() -> str:
     spec.loader.exec_module(module)
     statements: str = module.FILL
     return statements
+
+
+async def upgrade(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        for statement in (BEFORE + fill()).split(";\n"):
+            if statement.strip():
+                await connection.execute(text(statement))
 
 
 async def state(engine: AsyncEngine, site_ids: list[int]) -> list[Any]:
@@ -73,9 +87,22 @@ async def test_a_filled_database_is_as_if_nothing_had_been_missing(
     await play(engine, made, stream)
     sites = [site.id for site in made]
     expected = await state(engine, sites)
-    async with engine.begin() as connection:
-        for statement in (BEFORE + fill()).split(";\n"):
-            if statement.strip():
-                await connection.execute(text(statement))
+    await upgrade(engine)
     await credit_anew(engine, 3)
     assert await state(engine, sites) == expected
+
+
+async def test_answers_are_filled_as_far_as_they_are_projected(
+    engine: AsyncEngine, new_site: NewSite
+) -> None:
+    """Neither bots nor those who do not say who they are; the runner brings what is new."""
+    site, runner = await new_site(), Runner(engine, SystemClock())
+    nobody = {"survey": "nps", "grade": 1}
+    ada = Row(Kind.SURVEY_ANSWER, NOON, data={**nobody, "respondent": uid("ada")})
+    others = [replace(ada, flags=Flag.BOT), replace(ada, data=nobody)]
+    for number in (1, 2):
+        await append(engine, site.id, [ada, *others])
+        await upgrade(engine)
+        assert len((await facts(engine, site.id))["answer"]) == number - 1
+        await runner.run_once()
+        assert len((await facts(engine, site.id))["answer"]) == number

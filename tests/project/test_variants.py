@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -126,33 +127,36 @@ async def test_products_have_what_their_lines_say(engine: AsyncEngine, new_site:
     assert Measure.VISITS in {number for number, *_ in sums}
 
 
-SHARES = {
-    Model.FIRST: (-11, 0, 0, 0),
-    Model.LAST: (0, 0, 0, -11),
-    Model.LINEAR: (-3, -3, -3, -2),
-    Model.POSITION_BASED: (-5, -2, -2, -2),
-    Model.TIME_DECAY: (-1, -2, -3, -5),
+AGES = (21, 14, 7, 0)
+SHARES: dict[Model, dict[int, tuple[int, ...]]] = {
+    Model.FIRST: {4: (-11, 0, 0, 0), 2: (-11, 0)},
+    Model.LAST: {4: (0, 0, 0, -11), 2: (0, -11)},
+    Model.LINEAR: {4: (-3, -3, -3, -2), 2: (-6, -5)},
+    Model.POSITION_BASED: {4: (-5, -2, -2, -2), 2: (-6, -5)},
+    Model.TIME_DECAY: {4: (-1, -2, -3, -5), 2: (-4, -7)},
 }
-"""Of -11 over touches that are 21, 14, 7 and 0 days old: rounded down, the last has the rest."""
+"""Of -11 over the last 4 or 2 touches of `AGES` (in days): rounded down, the last has the rest."""
 
 
+@pytest.mark.parametrize("touches", [4, 2])
 async def test_a_discount_is_shared_without_a_remainder(
-    engine: AsyncEngine, new_site: NewSite
+    engine: AsyncEngine, new_site: NewSite, touches: int
 ) -> None:
     site = await new_site()
     sale = replace(sold([["tea", 1, 111], ["coupon", 1, -11]]), at=NOON + 19 * DAY)
-    dims = [Dimension("Email", campaign=f"mail {number}") for number in range(4)]
+    dims = [Dimension("Email", campaign=f"mail {number}") for number in range(touches)]
     visits = [
         Row(Kind.PAGE_VIEW, sale.at - age * DAY, dim, 1, data={"page": "shop.example/"})
-        for age, dim in zip((21, 14, 7, 0), dims, strict=True)
+        for age, dim in zip(AGES[-touches:], dims, strict=True)
     ]
     await project(engine, site, [*visits, sale])
     sums = await read(engine, site, product=True)
-    last_non_direct = (0, 0, 0, -11)
+
+    def of(number: int) -> list[int]:
+        return [sums[number, dimension_id(dim), "coupon"] for dim in dims]
+
+    plain = of(Measure.GROSS_REVENUE)
+    assert plain == [0] * (touches - 1) + [-11]
     for model, shares in SHARES.items():
-        number = moved(Measure.GROSS_REVENUE, model)
-        found = [sums[number, dimension_id(dim), "coupon"] for dim in dims]
-        assert [a + b for a, b in zip(found, last_non_direct, strict=True)] == list(shares), model
-    assert [sums[Measure.GROSS_REVENUE, dimension_id(dim), "coupon"] for dim in dims] == [
-        *last_non_direct
-    ]
+        changes = of(moved(Measure.GROSS_REVENUE, model))
+        assert tuple(map(sum, zip(plain, changes, strict=True))) == shares[touches], model

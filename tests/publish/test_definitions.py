@@ -194,6 +194,16 @@ async def test_what_is_deleted_is_gone_until_it_is_put_again(client: httpx.Async
     assert (await client.get("/v1/kpis/passing", params=JANUARY)).json()["value"] == 1000.1
 
 
+async def test_what_is_deleted_comes_back_in_its_newest_version(
+    client: httpx.AsyncClient,
+) -> None:
+    other = {"numerator": {"gross_revenue": 3}}
+    await put(client, "twice", 201)
+    await put(client, "twice", 201, version=2, **other)
+    assert (await client.delete("/v1/kpis/twice")).status_code == 204
+    assert (await put(client, "twice", 201, **other))["version"] == 2
+
+
 async def test_what_others_need_stays(client: httpx.AsyncClient) -> None:
     await put(client, "below", 201)
     await put(client, "above", 201, also_visible=["below"])
@@ -201,6 +211,62 @@ async def test_what_others_need_stays(client: httpx.AsyncClient) -> None:
     assert document["detail"]["used_by"] == ["above"]
     assert (await client.delete("/v1/kpis/above")).status_code == 204
     assert (await client.delete("/v1/kpis/below")).status_code == 204
+
+
+COUNT = {"unit": "factor", "kind": "derived", "numerator": None, "breakdowns": ["campaign"]}
+
+
+async def derive(client: httpx.AsyncClient, kpi: str, **changes: Any) -> httpx.Response:
+    body = {key: value for key, value in (OWN | COUNT | changes).items() if value is not None}
+    return await client.put(f"/v1/kpis/{kpi}", json=body)
+
+
+async def test_a_power_is_a_whole_number(client: httpx.AsyncClient) -> None:
+    for power in (1.0, -1.0, True):
+        refused = await derive(client, "powered", factors={"orders": power})
+        (found,) = problem(refused, 422, "invalid_kpi")["detail"]["problems"]
+        assert found["field"] == "factors"
+
+
+@pytest.mark.parametrize("version", [0, 10_001, 2**31])
+async def test_a_version_is_a_number_that_somebody_can_reach(
+    client: httpx.AsyncClient, version: int
+) -> None:
+    refused = await client.put("/v1/kpis/late", json={**OWN, "version": version})
+    (found,) = problem(refused, 422, "invalid_kpi")["detail"]["problems"]
+    assert found["field"] == "version"
+
+
+async def test_a_value_beyond_all_measure_is_none(client: httpx.AsyncClient) -> None:
+    most = 10**15 - 1
+    await put(client, "large", 201, unit="count", numerator={"orders": most})
+    assert (await derive(client, "larger", factors={"large": 1}, weight=10**14)).status_code == 201
+    answer = await derive(client, "largest", factors={"large": 1, "larger": 1}, weight=most)
+    assert answer.status_code == 201, answer.text
+    asked = {**JANUARY, "by": "campaign", "compare": "previous_period", "grain": "week"}
+    for kpi in ("larger", "largest"):
+        answer = await client.get(f"/v1/kpis/{kpi}", params=asked)
+        assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["value"], found["reason"]) == (None, "too_large")
+    assert {row["reason"] for row in found["breakdown"]} == {"too_large"}
+    for kpi in ("largest", "larger", "large"):
+        assert (await client.delete(f"/v1/kpis/{kpi}")).status_code == 204
+
+
+async def test_a_change_beyond_all_measure_has_no_ratio(client: httpx.AsyncClient) -> None:
+    lead = {"quantity": 1, "occurred_at": "2026-03-05T12:00:00Z"}
+    assert (await client.post("/v1/leads", json=lead)).status_code == 200
+    parts = [f"part_{number}" for number in range(3)]
+    for kpi in parts:
+        await put(client, kpi, 201, unit="count", numerator={"orders": 1, "leads": 1e-15})
+    assert (await derive(client, "steep", factors=dict.fromkeys(parts, 1))).status_code == 201
+    asked = {**JANUARY, "compare": "2026-03-01/2026-04-01"}
+    found = (await client.get("/v1/kpis/steep", params=asked)).json()
+    assert found["compare"]["value"] == 1e-45
+    assert (found["compare"]["change"] > 0, found["compare"]["change_ratio"]) == (True, None)
+    for kpi in ("steep", *parts):
+        assert (await client.delete(f"/v1/kpis/{kpi}")).status_code == 204
 
 
 async def test_only_admin_keys_change_and_readers_read(client: httpx.AsyncClient) -> None:

@@ -39,17 +39,19 @@ MeaningRule = Callable[[Kpi], Problems]
 SetRule = Callable[[Sequence[Entry], Collection[str]], sets.Of]
 
 FORM_RULES: tuple[EntryRule, ...] = (
-    form.known_keys, form.required_keys, form.types, form.one_id,
+    form.lengths, form.known_keys, form.required_keys, form.types, form.one_id,
 )  # fmt: skip
 SHAPE_RULES: tuple[EntryRule, ...] = (
-    shape.words, shape.view_names, shape.parts_of_kind, shape.quantities, shape.weights,
-    shape.factors, shape.dimensions, shape.requirements,
+    shape.words, shape.view_names, shape.default_view, shape.parts_of_kind, shape.quantities,
+    shape.weights, shape.factors, shape.dimensions, shape.requirements,
 )  # fmt: skip
-FACTOR_RULES: tuple[SetRule, ...] = (sets.known_factors, sets.no_cycles, sets.not_too_deep)
+FACTOR_RULES: tuple[SetRule, ...] = (
+    sets.known_factors, sets.no_cycles, sets.not_too_deep, sets.not_too_large,
+)  # fmt: skip
 MEANING_RULES: tuple[MeaningRule, ...] = (
-    meaning.identifier, meaning.texts, meaning.origin, meaning.views, meaning.kind,
-    meaning.cohort, meaning.additivity, meaning.sides, meaning.unit, meaning.interval,
-    meaning.bounded, meaning.breakdowns,
+    meaning.identifier, meaning.texts, meaning.origin, meaning.kind, meaning.cohort,
+    meaning.additivity, meaning.sides, meaning.unit, meaning.interval, meaning.bounded,
+    meaning.breakdowns, meaning.filters,
 )  # fmt: skip
 SET_RULES: tuple[SetRule, ...] = (
     sets.unique_versions, sets.ids_of_users, sets.superseded, sets.references,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from types import UnionType
 from typing import Any
@@ -11,7 +11,10 @@ from service.kpi.definition import OF_A_FORMULA, Entry, parts
 from service.kpi.formula import KpiKind
 from service.kpi.rules.words import Problems, path, unknown
 
-_REQUIRED: dict[str, type] = {
+MOST_ENTRIES = 50
+"""Of any list or table of a definition."""
+
+REQUIRED: dict[str, type] = {
     "id": str,
     "title": dict,
     "about": dict,
@@ -27,8 +30,10 @@ _REQUIRED: dict[str, type] = {
     "version": int,
     "status": str,
 }
-_TYPES: dict[str, type | UnionType] = {
-    **_REQUIRED,
+"""Keys that no entry goes without."""
+
+TYPES: dict[str, type | UnionType] = {
+    **REQUIRED,
     "theme": str,
     "views": dict,
     "default_view": str,
@@ -43,22 +48,23 @@ _TYPES: dict[str, type | UnionType] = {
     "weight": int | Decimal,
     "plus": int | Decimal,
 }
+"""Every key of an entry, and the type of its value; a view has some of the same."""
 
 
 def known_keys(entry: Entry) -> Problems:
     """Every key is one that something reads."""
-    for key in entry.data:
-        if key not in _TYPES:
-            yield str(key), unknown("key", key, list(_TYPES))
-    for view, part in _views(entry).items():
-        for key in part if isinstance(part, dict) else ():
+    for key in entry.data if len(entry.data) <= MOST_ENTRIES else ():
+        if key not in TYPES:
+            yield str(key), unknown("key", key, list(TYPES))
+    for view, part in _views(entry).items() if len(_views(entry)) <= MOST_ENTRIES else ():
+        for key in part if isinstance(part, dict) and len(part) <= MOST_ENTRIES else ():
             if key not in OF_A_FORMULA:
                 yield path(view, key), unknown("key of a view", key, OF_A_FORMULA)
 
 
 def required_keys(entry: Entry) -> Problems:
     """Nothing that a definition needs is left out."""
-    for key in _REQUIRED:
+    for key in REQUIRED:
         if key not in entry.data:
             yield key, f"'{key}' is missing"
     needed = "factors" if entry.data.get("kind") == KpiKind.DERIVED else "numerator"
@@ -70,16 +76,41 @@ def required_keys(entry: Entry) -> Problems:
 def types(entry: Entry) -> Problems:
     """Values have the type that their key needs."""
     for key, value in entry.data.items():
-        if not _is_a(value, _TYPES.get(key, object)):
-            yield str(key), f"'{key}' must be of type {_name(_TYPES[key])}"
+        if not _is_a(value, TYPES.get(key, object)):
+            yield str(key), f"'{key}' must be of type {_name(TYPES[key])}"
     for view, part in _views(entry).items():
         if not isinstance(part, dict):
             yield f"views.{view}", f"the view '{view}' must be of type dict"
             continue
         for key, value in part.items():
-            if key in OF_A_FORMULA and not _is_a(value, _TYPES[key]):
-                problem = f"'{key}' of the view '{view}' must be of type {_name(_TYPES[key])}"
+            if key in OF_A_FORMULA and not _is_a(value, TYPES[key]):
+                problem = f"'{key}' of the view '{view}' must be of type {_name(TYPES[key])}"
                 yield path(view, key), problem
+
+
+def lengths(entry: Entry) -> Problems:
+    """Nothing has so many entries that looking each of them up would take long."""
+    for where, name, given in _collections(entry):
+        if isinstance(given, list | dict) and len(given) > MOST_ENTRIES:
+            yield where, f"{name} has {len(given)} entries, and may have {MOST_ENTRIES}"
+
+
+def _collections(entry: Entry) -> Iterator[tuple[str, str, object]]:
+    yield "", "the KPI", entry.data
+    for key in ("breakdowns", "also_visible", "views"):
+        yield key, f"'{key}'", entry.data.get(key)
+    for view, part in parts(entry) if len(_views(entry)) <= MOST_ENTRIES else ():
+        yield f"views.{view}", f"the view '{view[:100]}'", _views(entry).get(view)
+        for key in ("numerator", "denominator", "factors"):
+            yield entry.path(view, key), f"'{key}'", part.get(key)
+        for key in ("numerator", "denominator"):
+            yield from _wheres(entry.path(view, key), part.get(key))
+
+
+def _wheres(where: str, side: object) -> Iterator[tuple[str, str, object]]:
+    for name, term in side.items() if isinstance(side, dict) and len(side) <= MOST_ENTRIES else ():
+        if isinstance(term, dict):
+            yield where, f"the where of '{str(name)[:100]}'", term.get("where")
 
 
 def one_id(entry: Entry) -> Problems:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from service.domain.dimensions import DETAILS, PRODUCT
+from service.domain.dimensions import DETAILS, PRODUCT, PROP_PREFIX
 from service.kpi.definition import LANGUAGES, Kpi
 from service.kpi.formula import (
     BOOKED_AT_ORIGIN,
@@ -26,6 +26,7 @@ from service.kpi.rules.words import MOST_CHARACTERS, Problems, is_line, path
 
 _MOST_OF_AN_ID = 64
 _LARGEST_SCALE = 1_000_000
+_LAST_VERSION = 10_000
 _EITHER = {KpiKind.COHORT, KpiKind.DERIVED}
 _DIVIDED = {KpiKind.RATIO, KpiKind.COHORT}
 
@@ -52,14 +53,8 @@ def origin(kpi: Kpi) -> Problems:
     for name, value in (("source", kpi.source), ("owner", kpi.owner), ("theme", kpi.theme)):
         if not is_line(value):
             yield name, f"'{name}' must be one line of at most {MOST_CHARACTERS} characters"
-    if kpi.version < 1:
-        yield "version", "'version' starts at 1"
-
-
-def views(kpi: Kpi) -> Problems:
-    """Named views have a default among them."""
-    if kpi.default_view not in kpi.views:
-        yield "default_view", "'default_view' must name one of the views"
+    if not 1 <= kpi.version <= _LAST_VERSION:
+        yield "version", f"'version' must be from 1 to {_LAST_VERSION}"
 
 
 def kind(kpi: Kpi) -> Problems:
@@ -180,6 +175,16 @@ def breakdowns(kpi: Kpi) -> Problems:
             yield "breakdowns", f"{_first(stated)} cannot be broken down by {name}"
         if name == PRODUCT and lines:
             yield "breakdowns", f"{_first(lines)} cannot be broken down by {name}"
+
+
+def filters(kpi: Kpi) -> Problems:
+    """Nothing is counted by what is not known of it: all of it would be left out."""
+    for view, formula in kpi.views.items():
+        for name, side in (("numerator", formula.numerator), ("denominator", formula.denominator)):
+            stated = [term for term in side if term.quantity in WITHOUT_DETAILS]
+            for one, by in ((label(term.quantity), by) for term in stated for by, _ in term.where):
+                if by in DETAILS or by.startswith(PROP_PREFIX):
+                    yield path(view, name), f"{one} cannot be filtered by {by}"
 
 
 def _first(quantities: set[Quantity]) -> str:

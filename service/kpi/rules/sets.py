@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from service.kpi.definition import Entry, Kpi, build
+from service.kpi.definition import UNNAMED, Entry, Kpi, build, parts
 from service.kpi.formula import Status
 from service.kpi.rules.words import unknown
 
@@ -14,6 +14,9 @@ Of = Iterator[tuple[Entry, str, str]]
 
 DEEPEST = 4
 """How many derived KPIs may build on one another."""
+
+MOST_QUANTITIES = 20
+"""Of a formula in which those that it derives from are written out: each is computed anew."""
 
 
 def newest(entries: Sequence[Entry]) -> dict[str, Entry]:
@@ -52,6 +55,38 @@ def not_too_deep(entries: Sequence[Entry], ids: Collection[str]) -> Of:
             names = {other for name in names for other in graph.get(name, ())}
         if names:
             yield entry, "factors", f"more than {DEEPEST} derived KPIs build on one another"
+
+
+def not_too_large(entries: Sequence[Entry], ids: Collection[str]) -> Of:
+    """A formula comes to a few quantities, those of everything that it derives from included."""
+    current = newest(entries)
+    sizes: Mapping[str, dict[str, int]] = {}
+    for _ in range(DEEPEST + 1):  # deeper ones are refused for that
+        sizes = {name: _sizes(entry, current, sizes) for name, entry in current.items()}
+    for entry in entries:
+        for view, size in _sizes(entry, current, sizes).items():
+            if size > MOST_QUANTITIES:
+                key = "factors" if entry.factors else "numerator"
+                problem = f"the formula comes to {size} quantities, and may have {MOST_QUANTITIES}"
+                yield entry, entry.path(view, key), problem
+
+
+def _sizes(
+    entry: Entry, current: Mapping[str, Entry], sizes: Mapping[str, Mapping[str, int]]
+) -> dict[str, int]:
+    """How many quantities the formula of each view has, if those of other KPIs are so large."""
+
+    def of_factor(name: str, view: str) -> int:
+        found = sizes.get(name, {})
+        default = current[name].data.get("default_view", UNNAMED) if name in current else UNNAMED
+        return found.get(view, found.get(default, 0))
+
+    return {
+        view: len(part.get("numerator", ()))
+        + len(part.get("denominator", ()))
+        + sum(of_factor(name, view) for name in part.get("factors", ()))
+        for view, part in parts(entry)
+    }
 
 
 def _graph(entries: Sequence[Entry]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from service.domain.dimensions import DETAILS, DIMENSIONS, PRODUCT, PROP_PREFIX
 from service.domain.measures import MEASURE_BY_LABEL
-from service.kpi.definition import VIEWS, Entry, parts
+from service.kpi.definition import OF_A_FORMULA, UNNAMED, VIEWS, Entry, parts
 from service.kpi.formula import (
     QUANTITY_BY_LABEL,
     Additivity,
@@ -30,13 +30,16 @@ SNAKE_CASE = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 MOST_FACTORS = 6
 MOST_TERMS = 20
 
-_WORDS: dict[str, type[StrEnum]] = {
+WORDS: dict[str, type[StrEnum]] = {
     "unit": Unit,
     "direction": Direction,
     "kind": KpiKind,
     "additivity": Additivity,
     "status": Status,
+    "interval": IntervalMethod,
 }
+"""Keys whose value is a word of a closed set; `interval` may differ between views."""
+
 _OF_DERIVED = ("factors", "weight", "plus")
 
 
@@ -49,14 +52,14 @@ def _sides(entry: Entry) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 
 def words(entry: Entry) -> Problems:
     """Words come from their closed sets."""
-    for key, enum in _WORDS.items():
-        if entry.data[key] not in list(enum):
-            yield key, unknown(key, entry.data[key], [word.value for word in enum])
+    said = [(key, key, entry.data[key]) for key in WORDS if key not in OF_A_FORMULA]
     for view, part in parts(entry):
-        said = part.get("interval", IntervalMethod.NONE)
-        if said not in list(IntervalMethod):
-            names = [word.value for word in IntervalMethod]
-            yield entry.path(view, "interval"), unknown("interval", said, names)
+        interval = part.get("interval", IntervalMethod.NONE)
+        said.append((entry.path(view, "interval"), "interval", interval))
+    for where, key, word in said:
+        names = [one.value for one in WORDS[key]]
+        if word not in names:
+            yield where, unknown(key, word, names)
     window = entry.data["default_window"]
     if window not in PRESETS:
         yield "default_window", unknown("default_window", window, list(PRESETS))
@@ -67,6 +70,12 @@ def view_names(entry: Entry) -> Problems:
     for view in entry.data.get("views", {}):
         if view not in VIEWS:
             yield f"views.{view}", unknown("view", view, VIEWS)
+
+
+def default_view(entry: Entry) -> Problems:
+    """Named views have a default among them."""
+    if entry.data.get("default_view", UNNAMED) not in dict(parts(entry)):
+        yield "default_view", "'default_view' must name one of the views"
 
 
 def parts_of_kind(entry: Entry) -> Problems:
@@ -117,7 +126,7 @@ def factors(entry: Entry) -> Problems:
         if not 1 <= len(given) <= MOST_FACTORS:
             yield where, f"there must be 1 to {MOST_FACTORS} factors"
         for name, power in given.items():
-            if isinstance(power, bool) or power not in (1, -1):
+            if type(power) is not int or power not in (1, -1):  # 1.0 and True equal 1
                 yield where, f"the power of '{name}' must be 1 or -1"
         if not is_number(part.get("weight", 1)) or not part.get("weight", 1):
             yield entry.path(view, "weight"), "'weight' must be a number other than 0"
