@@ -62,7 +62,7 @@ def assembled(asked: Plan, one: Asked, found: Found, unknown: Unknown, as_of: da
         },
         terms=_terms(formula, total, unknown),
         comparison=_comparison(one, found, sample, unknown, grown),
-        series=_series(one, found, unknown),
+        series=_series(one, found, sample, unknown),
         by=asked.by,
         breakdown=breakdown,
         rest=rest,
@@ -97,15 +97,19 @@ def _comparison(
     return Comparison(found.period.before, before.figure, noise)
 
 
-def _series(one: Asked, found: Found, unknown: Unknown) -> list[Point] | None:
+def _series(one: Asked, found: Found, now: Sample, unknown: Unknown) -> list[Point] | None:
     if found.series is None:
         return None
-    points = []
-    for bucket, (start, end) in enumerate(pairwise(found.period.bounds), start=1):
-        cell = found.series.get(bucket, Cell())
-        computed = figure(one.formula, cell, unknown)
-        points.append(Point(start, end, computed, _of_part(one.kpi, one.formula, cell, computed)))
-    return points
+    spans = list(pairwise(found.period.bounds))
+    cells = [found.series.get(bucket, Cell()) for bucket in range(1, len(spans) + 1)]
+    # Buckets and days both cut the window: where there are as many, they are the same.
+    figures = now.days if now.days is not None and len(now.days) == len(spans) else None
+    if figures is None:
+        figures = [figure(one.formula, cell, unknown) for cell in cells]
+    return [
+        Point(start, end, computed, _of_part(one.kpi, one.formula, cell, computed))
+        for (start, end), cell, computed in zip(spans, cells, figures, strict=True)
+    ]
 
 
 def _breakdown(

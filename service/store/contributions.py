@@ -1,10 +1,11 @@
-"""What each fact adds to which measure, when and where: the one definition of every rollup.
+"""What each fact adds to which measure, when and where: the one definition of every sum.
 
 A fact is a row of a fact table, or a row of the log for kinds that need no journey. Its
-contributions are rows `(at, measure, currency, dim_id, value)`. Because this is the only place
-that says so, three things agree by construction: the differences that projections append, a
-rebuild, and what is read from facts directly (the ragged edges of a window, and questions that no
-rollup can answer).
+contributions are rows `(at, measure, currency, dim_id, value)`, with details and products where a
+variant has them. Because this is the only place that says so, three things agree by construction:
+the differences that projections append, a rebuild, and what is read from facts directly (the ragged
+edges of a window, and questions that no rollup can answer). Distinct people have rollups of their
+own (`project/recency.py`).
 """
 
 from __future__ import annotations

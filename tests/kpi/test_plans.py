@@ -169,7 +169,8 @@ async def test_a_question_takes_few_statements(filled: World, asked: list[tuple[
     }.items():
         asked.clear()
         await filled.ask(*kpis, window="last_30_days", currency="DKK")
-        assert len(asked) == count, kpis
+        # What may read many facts is looked at first.
+        assert sum(not sql.startswith("EXPLAIN") for sql, _ in asked) == count, kpis
 
 
 async def test_only_other_currencies_need_rates(

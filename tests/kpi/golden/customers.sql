@@ -1,9 +1,6 @@
-SELECT p.bucket, count(*) AS distinct_customers, count(*) FILTER (WHERE p.is_first) AS first_time_customers, count(*) FILTER (WHERE p.orders >= 2) AS repeat_customers, count(*) FILTER (WHERE CASE WHEN p.orders >= 2 THEN true WHEN p.is_first THEN false ELSE EXISTS (
-    SELECT FROM conversion AS b
-    WHERE b.site_id = :site_id AND b.customer = p.customer AND NOT b.refund
-      AND b.occurred_at < p.start_at OFFSET 0) END) AS returning_customers, sum(p.orders)::bigint AS orders_of_customers
+SELECT p.bucket, count(*) AS distinct_customers, count(*) FILTER (WHERE p.is_first) AS first_time_customers, count(*) FILTER (WHERE p.orders >= 2) AS repeat_customers, count(*) FILTER (WHERE p.orders >= 2 OR NOT p.is_first) AS returning_customers, sum(p.orders)::bigint AS orders_of_customers
 FROM (
-SELECT 1 AS bucket, CAST(:from AS timestamptz) AS start_at, q.*
+SELECT 1 AS bucket, q.*
 FROM (
 SELECT o.customer, bool_or(o.is_new) AS is_first, sum(o.quantity) AS orders
 FROM (

@@ -1,9 +1,6 @@
-SELECT p.bucket, p.label_0, count(*) AS distinct_customers, count(*) FILTER (WHERE p.is_first) AS first_time_customers, count(*) FILTER (WHERE p.orders >= 2) AS repeat_customers, count(*) FILTER (WHERE CASE WHEN p.orders >= 2 THEN true WHEN p.is_first THEN false ELSE EXISTS (
-    SELECT FROM conversion AS b
-    WHERE b.site_id = :site_id AND b.customer = p.customer AND NOT b.refund
-      AND b.occurred_at < p.start_at OFFSET 0) END) AS returning_customers, sum(p.orders)::bigint AS orders_of_customers
+SELECT p.bucket, p.label_0, count(*) AS distinct_customers, count(*) FILTER (WHERE p.is_first) AS first_time_customers, count(*) FILTER (WHERE p.orders >= 2) AS repeat_customers, count(*) FILTER (WHERE p.orders >= 2 OR NOT p.is_first) AS returning_customers, sum(p.orders)::bigint AS orders_of_customers
 FROM (
-SELECT b.bucket, b.start_at, q.*
+SELECT b.bucket, q.*
 FROM unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
     WITH ORDINALITY AS b (start_at, end_at, bucket)
 CROSS JOIN LATERAL (
