@@ -130,11 +130,23 @@ FROM event AS e JOIN batch AS b ON b.id = e.batch_id
 WHERE e.kind = 40 AND (e.flags & 1) = 0 AND e.data->>'respondent' IS NOT NULL
   AND b.projected_at IS NOT NULL;
 INSERT INTO rollup_month (site_id, bucket, dim_id, value, measure, currency)
-SELECT r.site_id, date_trunc('month', r.bucket, s.timezone), r.dim_id, r.value, r.measure,
-       r.currency
-FROM rollup_day AS r JOIN site AS s ON s.id = r.site_id;
+SELECT g.site_id, g.bucket, g.dim_id, p.value, g.measure, g.currency
+FROM (SELECT r.site_id, date_trunc('month', r.bucket, s.timezone) AS bucket, r.dim_id, r.measure,
+             r.currency, sum(r.value) AS value, array_agg(r.value) AS parts
+      FROM rollup_day AS r JOIN site AS s ON s.id = r.site_id
+      GROUP BY 1, 2, 3, 4, 5) AS g
+CROSS JOIN LATERAL unnest(CASE WHEN abs(g.value) <= 9000000000000000000
+                          THEN ARRAY[g.value::bigint] ELSE g.parts END) AS p (value)
+WHERE g.value <> 0
+ORDER BY g.measure, g.bucket;
 INSERT INTO rollup_total (site_id, bucket, dim_id, value, measure, currency)
-SELECT site_id, bucket, 0, value, measure, currency FROM rollup_day;
+SELECT g.site_id, g.bucket, 0, p.value, g.measure, g.currency
+FROM (SELECT site_id, bucket, measure, currency, sum(value) AS value, array_agg(value) AS parts
+      FROM rollup_day GROUP BY 1, 2, 3, 4) AS g
+CROSS JOIN LATERAL unnest(CASE WHEN abs(g.value) <= 9000000000000000000
+                          THEN ARRAY[g.value::bigint] ELSE g.parts END) AS p (value)
+WHERE g.value <> 0
+ORDER BY g.measure, g.bucket;
 WITH named AS (
     SELECT v.site_id, v.visitor, v.started_at,
            CASE WHEN coalesce(d.campaign, '') = '' THEN 0
