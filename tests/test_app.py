@@ -99,7 +99,7 @@ async def test_requests_are_counted_by_template(
 
 
 async def test_what_is_not_there_is_a_problem(client: httpx.AsyncClient) -> None:
-    for path in ("/", "/docs", "/v1/kpis/", "/v1/sites/shop", "/v1/%00"):
+    for path in ("/", "/docs", "/v1/kpis/", "/v1/sites/shop/", "/v1/%00"):
         problem(await client.get(path), 404, "not_found")
 
 

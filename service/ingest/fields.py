@@ -157,7 +157,7 @@ def count(value: Any, _context: Context) -> int:
 
 def currency(value: Any, _context: Context) -> str:
     """A code of ISO 4217, upper case."""
-    code = value.upper() if isinstance(value, str) else ""
+    code = value.upper() if isinstance(value, str) and value.isascii() else ""
     if code not in CURRENCIES:
         raise RefusedError(
             Code.INVALID_CURRENCY, "must be the three letters of a currency, such as DKK"

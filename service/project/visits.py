@@ -65,7 +65,7 @@ named AS MATERIALIZED (
 
 # Three probes of the primary key for each visitor: the visit at or before the first new view,
 # those that start among the new views, and the first one that is too late to be joined. (Row
-# comparisons, because no other index can answer them.)
+# comparisons and its own order, because no other index can answer them.)
 _NEAR = f"""
 spans AS MATERIALIZED (
     SELECT visitor, min(started_at) AS first_at, max(ended_at) AS last_at
@@ -75,8 +75,9 @@ near AS MATERIALIZED (
     SELECT v.*, v.started_at > s.last_at + {VISIT_GAP} AS follows
     FROM spans AS s CROSS JOIN LATERAL (
         (SELECT {_COLUMNS} FROM visit
-         WHERE site_id = :site_id AND visitor = s.visitor AND started_at <= s.first_at
-         ORDER BY started_at DESC LIMIT 1)
+         WHERE site_id = :site_id AND visitor = s.visitor
+           AND (visitor, started_at) <= (s.visitor, s.first_at)
+         ORDER BY visitor DESC, started_at DESC LIMIT 1)
         UNION ALL
         (SELECT {_COLUMNS} FROM visit
          WHERE site_id = :site_id AND visitor = s.visitor
@@ -85,8 +86,8 @@ near AS MATERIALIZED (
         UNION ALL
         (SELECT {_COLUMNS} FROM visit
          WHERE site_id = :site_id AND visitor = s.visitor
-           AND started_at > s.last_at + {VISIT_GAP}
-         ORDER BY started_at LIMIT 1)
+           AND (visitor, started_at) > (s.visitor, s.last_at + {VISIT_GAP})
+         ORDER BY visitor, started_at LIMIT 1)
     ) AS v
 )"""
 

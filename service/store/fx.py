@@ -34,7 +34,8 @@ class FxRate(NamedTuple):
 def check_currency(code: str, field: str) -> str:
     """The code in capital letters; InvalidError with the nearest ones unless it is a currency."""
     currency = code.upper()
-    if currency not in CURRENCIES:
+    # Upper-casing makes letters of some that are none of the alphabet.
+    if not code.isascii() or currency not in CURRENCIES:
         meant = nearest(currency[:10], CURRENCIES)
         hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
         raise InvalidError(

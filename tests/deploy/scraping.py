@@ -42,7 +42,10 @@ def events(turn: int) -> list[dict[str, Any]]:
         {**page, "visitor": person, "referrer": "https://www.google.com/"},
         {**page, "visitor": f"other-{turn}"},
         {"kind": "lead", "lead": person, "source": "fair"},
-        {**order, "order": f"{turn}-1", "value": "100", "lead": person},
+        {
+            **{**order, "order": f"{turn}-1", "value": "100", "lead": person},
+            "items": [{"product": "shoe", "quantity": 2, "value": "90"}],
+        },
         {**order, "order": f"{turn}-2", "value": "50"},
         {"kind": "refund", "order": f"{turn}-2", "value": "5", **money},
         {"kind": "survey_answer", "survey": "nps", "score": 9},
@@ -55,7 +58,8 @@ def events(turn: int) -> list[dict[str, Any]]:
             **{"kind": "social_post", "network": "instagram", "post": f"post-{turn}"},
             **{"likes": 9, "comments": 2, "shares": 1, "followers": 500, "reach": 200},
         },
-        {"kind": "custom", "name": "demo"},
+        {"kind": "custom", "name": "demo", "value": "3"},
+        {"kind": "custom", "name": "cart"},
         {"kind": "email_sent", "message": mail},
         {"kind": "email_delivered", "message": mail},
         {"kind": "email_opened", "message": mail, "machine": False},
@@ -70,6 +74,7 @@ def events(turn: int) -> list[dict[str, Any]]:
         term = {"term": f"{group} {turn}", "group": group, "volume": 100}
         all_of_them.append({"kind": "search_volume", "date": DAY, **term})
     spend = {"source": "google", "campaign": f"spring {turn}", "impressions": 900, "clicks": 30}
+    spend |= {"invalid_clicks": 2, "measurable": 800, "viewable": 500}
     all_of_them.append({"kind": "ad_spend", "date": DAY, "cost": "40", **spend, **money})
     return all_of_them
 

@@ -142,8 +142,8 @@ FORMULAS = {
     "email_click_rate cohort": "emails_clicked / emails_delivered ~ wilson | fraction up",
     "email_click_rate period":
         "emails_clicked_period / emails_delivered_period ~ delta | fraction up",
-    "ctor cohort": "emails_clicked / emails_opened ~ delta | fraction up",
-    "ctor period": "emails_clicked_period / emails_opened_period ~ delta | fraction up",
+    "ctor cohort": "emails_clicked / emails_opened_human ~ wilson | fraction up",
+    "ctor period": "emails_clicked_period / emails_opened_human_period ~ delta | fraction up",
     "unsubscribe_rate cohort": "emails_unsubscribed / emails_delivered ~ wilson | fraction down",
     "unsubscribe_rate period":
         "emails_unsubscribed_period / emails_delivered_period ~ delta | fraction down",

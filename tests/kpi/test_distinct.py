@@ -124,7 +124,7 @@ def views(batch: Iterable[Seen]) -> list[Event]:
 
 
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(stream=STREAMS, cuts=CUTS, zone=st.sampled_from(SITE_ZONES))
 async def test_visitors_are_a_recount(

@@ -88,7 +88,7 @@ def lookbacks(stream: Stream) -> list[int]:
 
 
 @settings(
-    max_examples=EXAMPLES or 60,
+    max_examples=EXAMPLES or 25,
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,

@@ -73,7 +73,7 @@ async def state(engine: AsyncEngine, site_ids: list[int]) -> list[Any]:
 
 
 @settings(
-    max_examples=8,
+    max_examples=4,
     derandomize=True,
     database=None,
     deadline=None,

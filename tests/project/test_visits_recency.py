@@ -160,7 +160,7 @@ async def project(engine: AsyncEngine) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(batches=BATCHES, zone=st.sampled_from(ZONES), data=st.data())
 async def test_visits_and_their_recency_are_a_recount(
