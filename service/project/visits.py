@@ -82,7 +82,7 @@ near AS MATERIALIZED (
         (SELECT {_COLUMNS} FROM visit
          WHERE site_id = :site_id AND visitor = s.visitor
            AND (visitor, started_at) > (s.visitor, s.first_at)
-           AND (visitor, started_at) <= (s.visitor, s.last_at + {VISIT_GAP}))
+           AND (visitor, started_at) <= (s.visitor, s.last_at + {VISIT_GAP}) OFFSET 0)
         UNION ALL
         (SELECT {_COLUMNS} FROM visit
          WHERE site_id = :site_id AND visitor = s.visitor

@@ -77,7 +77,7 @@ def test_life_of_an_embedded_service(home: Path) -> None:
 
     started = time.monotonic()
     with kompas_serve(KOMPAS_DATA_DIR=str(data)) as service:
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10  # 1.7 s alone; others share the machine
         assert str(service.kpi("spend", **JANUARY)["value"]) == "100.25"
         assert service.process
         service.process.kill()

@@ -200,5 +200,8 @@ async def test_the_connection_is_handed_back_as_it_was(empty: AsyncEngine) -> No
     async with empty.connect() as connection:
         assert await connection.scalar(text("SHOW lock_timeout")) == "0"
         assert await connection.scalar(text("SHOW statement_timeout")) == "0"
-        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        held = (
+            "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database"
+            " WHERE l.locktype = 'advisory' AND d.datname = current_database()"
+        )
         assert await connection.scalar(text(held)) == 0
