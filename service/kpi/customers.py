@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import TextClause, text
 
-from service.domain.dimensions import DETAILS, DIMENSIONS, PRODUCT
+from service.domain.dimensions import DETAILS, DIMENSIONS
 from service.domain.models import Model
 from service.kpi.cells import Slice
 from service.kpi.compile import bucket_of
@@ -64,9 +64,9 @@ class Form(NamedTuple):
     within: bool = False
 
     @property
-    def once(self) -> bool:
-        """Whether an order may come several times: one of its touches, or lines, a row."""
-        return self.model is not Model.LAST_NON_DIRECT or PRODUCT in self.cut.names
+    def repeats(self) -> bool:
+        """Whether an order may come several times: one of its touches a row."""
+        return self.model is not Model.LAST_NON_DIRECT
 
 
 def query(piece: Slice, where: Where, distinct: tuple[Distinct, ...]) -> Query:
@@ -146,25 +146,19 @@ def _orders(form: Form) -> str:
     joined = joins("s", form.cut.names, "own_detail")
     columns = f"{form.cut.labels}s.customer, s.is_new, s.quantity, s.occurred_at"
     return (
-        f"SELECT {f'DISTINCT {columns}, s.batch_id, s.seq' if form.once else columns}\n"
-        f"FROM {_source(form.cut, form.model)} AS s\n{joined}{chr(10) if joined else ''}"
+        f"SELECT {f'DISTINCT {columns}, s.batch_id, s.seq' if form.repeats else columns}\n"
+        f"FROM {_source(form.model)} AS s\n{joined}{chr(10) if joined else ''}"
         f"WHERE s.site_id = :site_id AND s.occurred_at >= {start} AND s.occurred_at < {end}\n"
         f"  AND NOT s.refund AND s.customer IS NOT NULL AND {form.cut.condition}"
     )
 
 
-def _source(cut: Cut, model: Model) -> str:
-    """The table, or its rows once for each touch or each product."""
+def _source(model: Model) -> str:
+    """The table, or its rows once for each touch."""
     columns = (
         "c.site_id, c.batch_id, c.seq, c.occurred_at, c.refund, c.customer, c.is_new, c.quantity,"
         " c.own_detail"
     )
-    if PRODUCT in cut.names:
-        return (
-            f"(\n    SELECT {columns}, c.dim_id, c.detail_id, coalesce(l.line->>0, '') AS product\n"
-            "    FROM conversion AS c LEFT JOIN LATERAL jsonb_array_elements(c.lines) AS l (line)"
-            " ON true\n)"
-        )
     if model is Model.LAST_NON_DIRECT:
         return "conversion"
     return (

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.domain.access import Authenticator, Scope, Site, authorized, site_of
-from service.kit.http import bearer, json_response
+from service.domain.access import Authenticator, Scope
+from service.kit.http import json_response
 from service.kit.payload import checked, read_json, refuse_repeats
 from service.kpi.definition import Kpi
 from service.kpi.document import readable
 from service.kpi.engine import KpiEngine
+from service.publish.admission import Admission
 from service.publish.answers import CatalogueAnswer, KpiAnswer, KpiAnswers
 from service.publish.parameters import CatalogueParameters, KpiParameters, SeveralKpis
 
@@ -49,14 +50,14 @@ class KpiDoors:
 
     def __init__(self, kpis: KpiEngine, access: Authenticator) -> None:
         self._kpis = kpis
-        self._access = access
+        self._admission = Admission(access, Scope.READ)
 
     def router(self) -> APIRouter:
         """The three doors."""
         router = APIRouter(
             prefix="/v1/kpis",
             tags=["KPIs"],
-            dependencies=[Depends(self._admit), Depends(refuse_repeats)],
+            dependencies=[Depends(self._admission), Depends(refuse_repeats)],
         )
         body = {"application/json": {"schema": SeveralKpis.model_json_schema()}}
         router.add_api_route("", self.list_kpis, response_model=CatalogueAnswer)
@@ -79,21 +80,13 @@ class KpiDoors:
         self, request: Request, kpi: KpiId, given: Annotated[KpiParameters, Query()]
     ) -> Response:
         """One KPI over one window, with a series, a breakdown or a comparison where asked for."""
-        site = await self._site(request, given.site)
+        site = await self._admission.site(request, given.site)
         (answer,) = await self._kpis.answer(site, given.query((kpi,)))
         return json_response(answer.as_dict())
 
     async def query_kpis(self, request: Request) -> Response:
         """Several KPIs over one window, all as of the same instant."""
         given = checked(SeveralKpis, await read_json(request))
-        site = await self._site(request, given.site)
+        site = await self._admission.site(request, given.site)
         answers = await self._kpis.answer(site, given.query(tuple(given.kpis)))
         return json_response({"answers": [answer.as_dict() for answer in answers]})
-
-    async def _admit(self, request: Request) -> None:
-        # Before anything else is looked at, so that a stranger learns nothing but 401.
-        key = bearer(request.headers)
-        request.state.principal = await authorized(self._access, key, Scope.READ)
-
-    async def _site(self, request: Request, slug: str | None) -> Site:
-        return await site_of(self._access, request.state.principal, slug)

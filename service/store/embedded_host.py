@@ -85,7 +85,7 @@ class Account:
         before it stops the server. Raises `EmbeddedError` where the system does not allow it.
         """
         try:
-            return subprocess.Popen(  # noqa: S603 (our own binaries)
+            return subprocess.Popen(  # noqa: S603 -- our own binaries
                 command,
                 stdin=subprocess.DEVNULL,
                 cwd="/",
@@ -176,7 +176,7 @@ def _create_account() -> None:
         if program is None:
             continue
         # Failure is an answer, too: the caller looks the name up.
-        done = subprocess.run([program, *command[1:]], capture_output=True, check=False)  # noqa: S603 (fixed arguments)
+        done = subprocess.run([program, *command[1:]], capture_output=True, check=False)  # noqa: S603 -- fixed arguments
         if done.returncode == 0:
             return
 
