@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, SmallInteger, Text, text
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 Moment = DateTime(timezone=True)
@@ -33,6 +35,23 @@ def touches() -> tuple[Column[list[int]], ...]:
     names = ("touch_dims", "touch_details", "touch_weights")
     return tuple(Column(name, ARRAY(BigInteger)) for name in names)
 
+
+CHAIN = ("previous_at", "repeated_at", "follows_new")
+
+
+def chain() -> tuple[Column[Any], ...]:
+    """How an order follows those that its customer made before, by (time, batch, place).
+
+    `previous_at`: when the one before was made. `repeated_at`: the latest start of a span up to
+    that one which holds two orders. `follows_new`: the one before made the customer.
+    """
+    *times, follows_new = CHAIN
+    moments = (Column(name, Moment) for name in times)
+    return *moments, Column(follows_new, Boolean, nullable=False, server_default=text("false"))
+
+
+AGAIN = "(started_at - previous_at) <= '25:00:00'::interval"
+"""Holds for a visit that may lie in the same local day as the one before it: none is longer."""
 
 MAY_BE_STATED = ("impressions", "clicks", "reach", "viewable", "measurable", "invalid_clicks")
 """Figures of statements, of which a single one says that a site states them at all."""

@@ -31,8 +31,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from service.domain.dimensions import DIMENSIONS
 from service.store.columns import (
+    AGAIN,
+    CHAIN,
     MAY_BE_STATED,
     Moment,
+    chain,
     detail_id,
     site_id,
     small,
@@ -211,6 +214,7 @@ visit = Table(
     Column("campaign_previous_at", Moment),
     PrimaryKeyConstraint("site_id", "visitor", "started_at", name="visit_pkey"),
     Index("visit_started_at", "site_id", "started_at", postgresql_include=["previous_at"]),
+    Index("visit_again", "site_id", "started_at", "previous_at", postgresql_where=text(AGAIN)),
 )
 
 message = Table(
@@ -289,16 +293,18 @@ conversion = Table(
     detail_id("own_detail"),
     detail_id(),
     *touches(),
+    *chain(),
     PrimaryKeyConstraint("site_id", "batch_id", "seq", name="conversion_pkey"),
     Index("conversion_lead", "site_id", "lead", postgresql_where=text("lead IS NOT NULL")),
     Index("conversion_order_at", "site_id", "order_at", postgresql_where=text("refund")),
     Index(
-        "conversion_of_customer",
+        "conversion_chain",
         "site_id",
         "occurred_at",
-        postgresql_include=["customer", "quantity", "is_new", "dim_id"],
+        postgresql_include=["customer", "quantity", "is_new", "dim_id", *CHAIN],
         postgresql_where=text("customer IS NOT NULL AND NOT refund"),
     ),
+    Index("conversion_retained", "site_id", "previous_at", postgresql_where=text("follows_new")),
     Index("conversion_occurred_at", "site_id", "occurred_at"),
     Index("conversion_visitor", "site_id", "visitor", postgresql_where=text("visitor <> 0")),
     Index("conversion_customer", "site_id", "customer", "occurred_at"),
@@ -361,6 +367,7 @@ rollup_quarter = _rollup("rollup_quarter")
 rollup_day = _rollup("rollup_day")
 rollup_month = _rollup("rollup_month")
 rollup_total = _rollup("rollup_total")
+rollup_total_quarter = _rollup("rollup_total_quarter")
 
 rollup_recency = Table(
     "rollup_recency",
