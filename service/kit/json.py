@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from json.encoder import encode_basestring
+from math import isfinite
 from typing import Any
 
 DEPTH = 16
@@ -165,32 +167,62 @@ def loads_lines(body: bytes) -> tuple[list[Any], bool]:
     return values, any_repaired
 
 
-_encode = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
-).encode
-
-
 def dumps(value: Any) -> str:
     """Compact JSON text; a Decimal keeps all its digits.
 
     Raises TypeError for what is not JSON, ValueError for NaN and infinities.
     """
-    try:
-        return _encode(value)
-    except TypeError:
-        return _write(value)
+    write = _WRITERS.get(type(value))
+    return _write_other(value) if write is None else write(value)
 
 
-def _write(value: Any) -> str:
-    if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise ValueError("NaN and infinities are not JSON")
-        return format(value, "f") if abs(value.adjusted()) <= NUMBER_CHARACTERS else str(value)
-    if isinstance(value, dict):
-        if not all(isinstance(name, str) for name in value):
+def _write_object(value: Mapping[str, Any]) -> str:
+    # By hand and not by the standard encoder, which makes a Decimal a text or a double.
+    members = []
+    for name, item in value.items():
+        if not isinstance(name, str):
             raise TypeError("names of members are texts")
-        members = (f"{encode_basestring(name)}:{_write(item)}" for name, item in value.items())
-        return "{" + ",".join(members) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(_write(item) for item in value) + "]"
-    return _encode(value)
+        write = _WRITERS.get(type(item), _write_other)
+        members.append(f"{encode_basestring(name)}:{write(item)}")
+    return "{" + ",".join(members) + "}"
+
+
+def _write_array(value: Sequence[Any]) -> str:
+    return "[" + ",".join([_WRITERS.get(type(item), _write_other)(item) for item in value]) + "]"
+
+
+def _write_decimal(value: Decimal) -> str:
+    if not value.is_finite():
+        raise ValueError("NaN and infinities are not JSON")
+    text = str(value)
+    if "E" in text and abs(value.adjusted()) <= NUMBER_CHARACTERS:
+        return format(value, "f")
+    return text
+
+
+def _write_float(value: float) -> str:
+    if not isfinite(value):
+        raise ValueError("NaN and infinities are not JSON")
+    return float.__repr__(value)
+
+
+_CONSTANTS = {None: "null", True: "true", False: "false"}
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    str: encode_basestring,
+    int: int.__repr__,
+    float: _write_float,
+    Decimal: _write_decimal,
+    bool: _CONSTANTS.__getitem__,
+    type(None): _CONSTANTS.__getitem__,
+    dict: _write_object,
+    list: _write_array,
+    tuple: _write_array,
+}
+
+
+def _write_other(value: Any) -> str:
+    """Of a class derived from one that can be written: enumerations, named tuples."""
+    for kind, write in _WRITERS.items():
+        if isinstance(value, kind):
+            return write(value)
+    raise TypeError(f"a {type(value).__name__} is not JSON")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.domain.models import Model
 from service.domain.money import MICROS
@@ -48,8 +48,7 @@ class Comparison:
     noise: Noise | None
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """One bucket of a series, `[start, end)` in UTC."""
 
     start: datetime
@@ -58,8 +57,7 @@ class Point:
     interval: Interval | None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of a breakdown; a label is '' for what has no value in the dimension."""
 
     labels: tuple[str, ...]
@@ -67,8 +65,7 @@ class Row:
     interval: Interval | None
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
+class Rest(NamedTuple):
     """All `rows` of a breakdown that are not among the largest, together."""
 
     rows: int
@@ -111,6 +108,7 @@ class Answer:
 
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON object; values are int, Decimal, float or None."""
+        form = _Form.of(self)
         answer = {
             "kpi": self.kpi.id,
             "version": self.kpi.version,
@@ -121,14 +119,16 @@ class Answer:
             "model": None if self.model is None else self.model.label,
             "counting": "exact" if self._counts_people else None,
             "window": self.window.bounds,
-            **self._figure(self.figure),
+            **form.figure(self.figure),
             "interval": _interval(self.interval),
             "flags": [flag.value for flag in self.flags],
             "also": dict(self.also),
-            "compare": None if self.comparison is None else self._comparison(self.comparison),
-            "series": None if self.series is None else [self._point(at) for at in self.series],
-            "breakdown": None if self.breakdown is None else [self._row(r) for r in self.breakdown],
-            "rest": None if self.rest is None else self._rest(self.rest),
+            "compare": None if self.comparison is None else self._comparison(form, self.comparison),
+            "series": None if self.series is None else self._series(form, self.series),
+            "breakdown": None if self.breakdown is None else self._breakdown(form, self.breakdown),
+            "rest": None
+            if self.rest is None
+            else {"rows": self.rest.rows, **form.part(self.rest.figure, self.rest.interval)},
             "benchmark": None,
             "provisional": self.provisional,
             "cohort": None if self.cohort is None else asdict(self.cohort),
@@ -145,62 +145,96 @@ class Answer:
     def _counts_people(self) -> bool:
         return any(isinstance(quantity, Distinct) for quantity, _ in self.formula.keys)
 
-    def _figure(self, figure: Figure) -> dict[str, Any]:
-        formula = self.formula
-        return {
-            "value": published(self.kpi, figure.value),
-            "reason": figure.reason,
-            "numerator": _side(figure.numerator, money=money_side(formula.numerator)),
-            "denominator": _side(figure.denominator, money=money_side(formula.denominator)),
-        }
-
-    def _comparison(self, comparison: Comparison) -> dict[str, Any]:
+    def _comparison(self, form: _Form, comparison: Comparison) -> dict[str, Any]:
         now, before = self.figure.value, comparison.figure.value
         change = None if now is None or before is None else now - before
         share = None if change is None or not before else change / abs(before)
         return {
             "window": comparison.window.bounds,
-            "value": published(self.kpi, before),
+            "value": _shown(form.value, before),
             "reason": comparison.figure.reason,
-            "change": published(self.kpi, change),
+            "change": _shown(form.value, change),
             "change_ratio": None if share is None or is_too_large(share) else numbers.ratio(share),
             "beyond_noise": None if comparison.noise is None else comparison.noise.beyond,
             "noise_method": None if comparison.noise is None else comparison.noise.method,
         }
 
-    def _point(self, point: Point) -> dict[str, Any]:
+    def _series(self, form: _Form, points: Sequence[Point]) -> list[dict[str, Any]]:
         zone = self.window.zone
-        span = {"from": local_text(point.start, zone), "to": local_text(point.end, zone)}
-        return span | self._figure(point.figure) | self._uncertainty(point.interval)
+        return [
+            {
+                "from": local_text(start, zone),
+                "to": local_text(end, zone),
+                **form.part(figure, interval),
+            }
+            for start, end, figure, interval in points
+        ]
 
-    def _row(self, row: Row) -> dict[str, Any]:
-        labels = {name: text or None for name, text in zip(self.by, row.labels, strict=True)}
-        return labels | self._figure(row.figure) | self._uncertainty(row.interval)
+    def _breakdown(self, form: _Form, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        return [
+            {name: text or None for name, text in zip(self.by, labels, strict=True)}
+            | form.part(figure, interval)
+            for labels, figure, interval in rows
+        ]
 
-    def _rest(self, rest: Rest) -> dict[str, Any]:
-        whole = {"rows": rest.rows} | self._figure(rest.figure)
-        return whole | self._uncertainty(rest.interval)
 
-    def _uncertainty(self, interval: Interval | None) -> dict[str, Any]:
-        # Parts have the intervals that need no look at their days.
-        if self.formula.interval in {IntervalMethod.WILSON, IntervalMethod.NPS}:
-            return {"interval": _interval(interval)}
-        return {}
+Publish = Callable[[Fraction], int | Decimal]
+
+
+class _Form(NamedTuple):
+    """How each number of an answer's figures is published.
+
+    `with_intervals` says that parts have intervals: those that need no look at their days.
+    """
+
+    value: Publish
+    above: Publish
+    below: Publish
+    with_intervals: bool
+
+    @classmethod
+    def of(cls, answer: Answer) -> _Form:
+        formula = answer.formula
+        return cls(
+            _of_kpi(answer.kpi),
+            _of_side(money=money_side(formula.numerator)),
+            _of_side(money=money_side(formula.denominator)),
+            formula.interval in {IntervalMethod.WILSON, IntervalMethod.NPS},
+        )
+
+    def figure(self, figure: Figure) -> dict[str, Any]:
+        value, reason, top, bottom = figure
+        return {
+            "value": _shown(self.value, value),
+            "reason": reason,
+            "numerator": _shown(self.above, top),
+            "denominator": _shown(self.below, bottom),
+        }
+
+    def part(self, figure: Figure, interval: Interval | None) -> dict[str, Any]:
+        members = self.figure(figure)
+        if self.with_intervals:
+            members["interval"] = _interval(interval)
+        return members
 
 
 def published(kpi: Kpi, value: Fraction | None) -> Number:
     """A value of a KPI as it is published: sums exactly, quotients rounded if they must be."""
-    if value is None:
-        return None
+    return _shown(_of_kpi(kpi), value)
+
+
+def _of_kpi(kpi: Kpi) -> Publish:
     if kpi.unit is Unit.COUNT:
-        return numbers.count(value)
-    return numbers.amount(value) if kpi.kind is KpiKind.SIMPLE else numbers.ratio(value)
+        return numbers.count
+    return numbers.amount if kpi.kind is KpiKind.SIMPLE else numbers.ratio
 
 
-def _side(value: Fraction | None, *, money: bool) -> Number:
-    if value is None:
-        return None
-    return numbers.amount(value) if money else numbers.count(value)
+def _of_side(*, money: bool) -> Publish:
+    return numbers.amount if money else numbers.count
+
+
+def _shown(publish: Publish, value: Fraction | None) -> Number:
+    return None if value is None else publish(value)
 
 
 def published_term(key: TermKey, total: Cell | None) -> tuple[str, Number]:
@@ -212,7 +246,7 @@ def published_term(key: TermKey, total: Cell | None) -> tuple[str, Number]:
         return name, None
     amount = Fraction(total.amounts.get(key, 0))
     is_amount = is_money(quantity)
-    return name, _side(amount / MICROS if is_amount else amount, money=is_amount)
+    return name, _of_side(money=is_amount)(amount / MICROS if is_amount else amount)
 
 
 def _interval(interval: Interval | None) -> dict[str, Any] | None:

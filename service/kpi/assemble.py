@@ -20,7 +20,7 @@ from service.kpi.answer import (
     published_term,
 )
 from service.kpi.cells import Cell, CellKey, sum_of
-from service.kpi.compute import Figure, Reason, figure, is_absent, missing_rates
+from service.kpi.compute import Figure, Reason, computer, figure, filled, missing_rates
 from service.kpi.definition import Kpi
 from service.kpi.find import Found, Whole
 from service.kpi.formula import Distinct, Formula, Quantity
@@ -75,7 +75,7 @@ def assembled(asked: Plan, one: Asked, found: Found, unknown: Unknown, as_of: da
 def _sample(period: Period, formula: Formula, whole: Whole, unknown: Unknown) -> Sample:
     days = None
     if whole.days is not None and period.needs_days(formula):
-        days = [figure(formula, cell, unknown) for cell in whole.days]
+        days = list(map(computer(formula, unknown), whole.days))
     return Sample(figure(formula, whole.total, unknown), whole.total, days)
 
 
@@ -105,7 +105,7 @@ def _series(one: Asked, found: Found, now: Sample, unknown: Unknown) -> list[Poi
     # Buckets and days both cut the window: where there are as many, they are the same.
     figures = now.days if now.days is not None and len(now.days) == len(spans) else None
     if figures is None:
-        figures = [figure(one.formula, cell, unknown) for cell in cells]
+        figures = list(map(computer(one.formula, unknown), cells))
     return [
         Point(start, end, computed, _of_part(one.kpi, one.formula, cell, computed))
         for (start, end), cell, computed in zip(spans, cells, figures, strict=True)
@@ -118,7 +118,7 @@ def _breakdown(
     if found.breakdown is None:
         return None, None
     formula = one.formula
-    cells = {label: cell for label, cell in found.breakdown.items() if not is_absent(formula, cell)}
+    cells = filled(formula, found.breakdown)
     if asked.top is None and len(cells) > MOST_ROWS:
         raise InvalidError(
             f"The breakdown has {len(cells)} rows, and may have {MOST_ROWS}; ask for the largest"
@@ -126,8 +126,9 @@ def _breakdown(
             code="too_many_rows",
             field="by",
         )
-    rows = [_row(one, label, cell, unknown) for label, cell in cells.items()]
-    total = figure(formula, found.now.total, unknown)
+    compute = computer(formula, unknown)
+    rows = [_row(one, label, cell, compute(cell)) for label, cell in cells.items()]
+    total = compute(found.now.total)
     by_denominator = abs(total.denominator or _NOTHING) > abs(total.numerator or _NOTHING)
     rows.sort(key=lambda row: (-_size(row, by_denominator=by_denominator), row.labels))
     if asked.top is None or len(rows) <= asked.top:
@@ -136,8 +137,7 @@ def _breakdown(
     return rows[: asked.top], _rest(one, others, unknown)
 
 
-def _row(one: Asked, label: CellKey, cell: Cell, unknown: Unknown) -> Row:
-    computed = figure(one.formula, cell, unknown)
+def _row(one: Asked, label: CellKey, cell: Cell, computed: Figure) -> Row:
     labels = label if isinstance(label, tuple) else (str(label),)
     return Row(labels, computed, _of_part(one.kpi, one.formula, cell, computed))
 

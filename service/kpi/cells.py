@@ -13,6 +13,9 @@ from service.kpi.filters import Filters
 from service.kpi.formula import Distinct, TermKey, Where
 from service.kpi.money import MissingRate
 
+Exact = int | Fraction
+"""Integers, unless a model splits counts or an exchange rate converts amounts."""
+
 CellKey = int | tuple[str, ...]
 """A bucket of the series, from 1, or the values of the breakdown's dimensions ('' for none)."""
 
@@ -25,10 +28,10 @@ class Cell:
     an amount lacks: it is then not the whole amount.
     """
 
-    amounts: dict[TermKey, int | Fraction] = field(default_factory=dict)
+    amounts: dict[TermKey, Exact] = field(default_factory=dict)
     missing: dict[TermKey, set[MissingRate]] = field(default_factory=dict)
 
-    def add(self, key: TermKey, amount: int | Fraction) -> None:
+    def add(self, key: TermKey, amount: Exact) -> None:
         """Add to an amount."""
         self.amounts[key] = self.amounts.get(key, 0) + amount
 

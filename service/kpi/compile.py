@@ -2,8 +2,9 @@
 
 Every statement has the same parts: month, day and quarter-hour rollups and what is read from facts
 (the edges of a window, or all of it), as UNION ALL; summed by bucket, measure and currency. Days
-of all dimensions together have a rollup of their own. Dimensions are joined only where a breakdown
-or a filter needs them. Values always travel as parameters, so a few texts serve all windows.
+and quarter hours of all dimensions together have rollups of their own. Which dimensions pass a
+filter is found out once, and looked up as rows are read; they are joined only for the labels of a
+breakdown. Values always travel as parameters, so a few texts serve all windows.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from service.kpi.labels import (
     ids_of,
     joins,
     label_of,
+    of_dimensions,
+    passing,
     where_condition,
     where_parameters,
 )
@@ -51,7 +54,7 @@ class Shape:
 
     `days` counts spans of day rollups, beside a span of `months`. `shifts` moves quarter hours
     between the buckets that day rollups are booked in. `variant` reads facts instead of rollups.
-    `wheres` are the filters inside formulas, one column of sums each. `daily` splits amounts of
+    `where` is a filter inside a formula, beside the request's `filters`. `daily` splits amounts of
     other currencies by site-local day. Facts are read for `measures`, and with `moved` for what a
     model moves of them.
     """
@@ -66,7 +69,7 @@ class Shape:
     series: bool
     by: tuple[str, ...]
     filters: tuple[Form, ...]
-    wheres: tuple[Where, ...]
+    where: Where
     daily: bool
     measures: frozenset[int]
     moved: bool
@@ -74,13 +77,24 @@ class Shape:
     @property
     def names(self) -> frozenset[str]:
         """Every dimension whose value tells rows apart."""
-        used = {*self.by, *(form.name for form in self.filters)}
-        return frozenset(used.union(name for where in self.wheres for name, _ in where))
+        return self.filtered.union(self.by)
+
+    @property
+    def filtered(self) -> frozenset[str]:
+        """Every dimension of which something is asked."""
+        names = {form.name for form in self.filters}
+        return frozenset(names.union(name for name, _ in self.where))
+
+    @property
+    def joined(self) -> frozenset[str]:
+        """Those whose values each row must be joined with."""
+        others = (name for name in self.filtered if not of_dimensions(name))
+        return frozenset(self.by).union(others)
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The columns of the rows that those are found by."""
-        return ids_of(self.names)
+        return ids_of(self.joined)
 
     @property
     def is_empty(self) -> bool:
@@ -103,8 +117,8 @@ def shape_of(
     series: bool,
     by: tuple[str, ...],
     filters: Filters,
-    wheres: tuple[Where, ...],
-    daily: bool,
+    where: Where = (),
+    daily: bool = False,
     variant: Variant | None = None,
     moved: bool = False,
 ) -> Shape:
@@ -112,7 +126,7 @@ def shape_of(
     read = frozenset(int(measure) for measure in measures) if cover.edges else frozenset()
     found = [fact.name for fact in _facts(variant) if not fact.measures.isdisjoint(read)]
     # Without dimensions there is one row a day, and amounts of other currencies need their days.
-    months = cover.months is not None and bool(by or filters or any(wheres)) and not daily
+    months = cover.months is not None and bool(by or filters or where) and not daily
     return Shape(
         months=months,
         days=len(cover.around_months()) if months else int(cover.days is not None),
@@ -124,7 +138,7 @@ def shape_of(
         series=series,
         by=by,
         filters=forms(filters),
-        wheres=wheres,
+        where=where,
         daily=daily,
         measures=read,
         moved=moved and bool(found),
@@ -166,7 +180,7 @@ def parameters(
     if cover.shifts:
         columns = map(list, zip(*cover.shifts, strict=True))
         values |= zip(_SHIFTS, columns, strict=True)
-    return values | filter_parameters(filters) | where_parameters(shape.wheres)
+    return values | filter_parameters(filters) | where_parameters((shape.where,))
 
 
 # --- Statements --------------------------------------------------------------------------------
@@ -181,54 +195,63 @@ def bucket_of(at: str, series: bool) -> str:
 def statement(shape: Shape) -> TextClause:
     """The compiled statement.
 
-    Rows are `bucket, measure, currency[, day][, label of each dimension], sum_0, …`.
+    Rows are `bucket, measure, currency[, day][, label of each dimension], value`.
     """
     return text(sql(shape))
 
 
 def sql(shape: Shape) -> str:
     """The text of the statement."""
-    keys = ["bucket", "measure", "currency", *(["day"] if shape.daily else [])]
+    summed = _by_label(shape) if shape.joined else _by_key(shape)
+    names = passing(shape.filters, shape.where)
+    return f"WITH passing AS MATERIALIZED (\n{names}\n)\n{summed}" if names else summed
+
+
+def _keys(shape: Shape) -> list[str]:
+    return ["bucket", "measure", "currency", *(["day"] if shape.daily else [])]
+
+
+def _by_key(shape: Shape, *ids: str) -> str:
+    keys = ", ".join(f"t.{key}" for key in (*_keys(shape), *ids))
     rows = "\nUNION ALL\n".join(_tiers(shape))
-    if not shape.names:
-        return (
-            f"SELECT {', '.join(f't.{key}' for key in keys)}, sum(t.value) AS sum_0\n"
-            f"FROM (\n{rows}\n) AS t\nGROUP BY {', '.join(f't.{key}' for key in keys)}"
-        )
-    if not shape.series:
-        # One row a combination before the join: far fewer rows have to find their dimensions. In
-        # a series there would be one for every bucket, and that costs more than it saves.
-        grouped = ", ".join(f"t.{key}" for key in [*keys, *shape.ids])
-        rows = (
-            f"SELECT {grouped}, sum(t.value) AS value\nFROM (\n{rows}\n) AS t\nGROUP BY {grouped}"
-        )
-    chosen = [f"s.{key}" for key in keys]
-    labels = [f"{label_of(name)} AS label{n or ''}" for n, name in enumerate(shape.by)]
-    places = ", ".join(str(place) for place in range(1, len(chosen) + len(labels) + 1))
-    sums = ", ".join(_sum(number, where) for number, where in enumerate(shape.wheres))
+    return f"SELECT {keys}, sum(t.value) AS value\nFROM (\n{rows}\n) AS t\nGROUP BY {keys}"
+
+
+def _by_label(shape: Shape) -> str:
+    # One row a combination before the join: far fewer rows have to find their dimensions. In a
+    # series there would be one for every bucket, and that costs more than it saves.
+    rows = "\nUNION ALL\n".join(_tiers(shape)) if shape.series else _by_key(shape, *shape.ids)
+    chosen = [f"s.{key}" for key in _keys(shape)]
+    chosen += [f"{label_of(name)} AS label{n or ''}" for n, name in enumerate(shape.by)]
+    places = ", ".join(str(place + 1) for place in range(len(chosen)))
+    filters = [form for form in shape.filters if not of_dimensions(form.name)]
+    where = tuple(pair for pair in shape.where if not of_dimensions(pair[0]))
     lines = [
-        f"SELECT {', '.join(chosen + labels)}, {sums}",
+        f"SELECT {', '.join(chosen)}, sum(s.value) AS value",
         f"FROM (\n{rows}\n) AS s",
-        joins("s", shape.names),
-        f"WHERE {condition(shape.filters)}",
+        joins("s", shape.joined),
+        f"WHERE {condition(filters)}",
+        f"  AND {where_condition(where, 0)}" if where else "",
         f"GROUP BY {places}",
     ]
     return "\n".join(line for line in lines if line)
 
 
-def _sum(number: int, where: Where) -> str:
-    only = f" FILTER (WHERE {where_condition(where, number)})" if where else ""
-    return f"sum(s.value){only} AS sum_{number}"
-
-
 def _tiers(shape: Shape) -> list[str]:
-    days = "rollup_day" if shape.names else "rollup_total"
+    days, quarters = _tables(shape)
     parts = [_rollup("rollup_month", "months_0", shape)] if shape.months else []
     parts += [_rollup(days, f"days_{n}", shape) for n in range(shape.days)]
-    parts += [_rollup("rollup_quarter", f"quarters_{n}", shape) for n in range(shape.quarters)]
-    parts += [_shifts(shape)] if shape.shifts else []
+    parts += [_rollup(quarters, f"quarters_{n}", shape) for n in range(shape.quarters)]
+    parts += [_shifts(quarters, shape)] if shape.shifts else []
     found = [fact for fact in _facts(shape.variant) if fact.name in shape.facts]
     return parts + [_edge(fact, f"edge_{n}", shape) for n in range(shape.edges) for fact in found]
+
+
+def _tables(shape: Shape) -> tuple[str, str]:
+    """Days and quarter hours, by dimensions or of all together."""
+    if shape.names:
+        return "rollup_day", "rollup_quarter"
+    return "rollup_total", "rollup_total_quarter"
 
 
 def _rollup(table: str, span: str, shape: Shape) -> str:
@@ -236,11 +259,11 @@ def _rollup(table: str, span: str, shape: Shape) -> str:
     return (
         f"SELECT {bucket} AS bucket, {_columns('r', 'bucket', shape)}\nFROM {table} AS r\n"
         "WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))\n"
-        f"  AND r.bucket >= :{span}_from AND r.bucket < :{span}_to{_foreign('r', shape)}"
+        f"  AND r.bucket >= :{span}_from AND r.bucket < :{span}_to{_only('r', shape)}"
     )
 
 
-def _shifts(shape: Shape) -> str:
+def _shifts(table: str, shape: Shape) -> str:
     """Quarter hours that the days of the site book in one bucket, and that belong to another."""
     keys = [*shape.ids, *(["day"] if shape.daily else [])]
     moved = ", ".join(["q.currency", "q.value * v.sign", *(f"q.{key}" for key in keys)])
@@ -253,9 +276,9 @@ def _shifts(shape: Shape) -> str:
         "  CAST(:shifts_gains AS integer[]), CAST(:shifts_loses AS integer[]))"
         " AS c (start_at, end_at, gains, loses)\n"
         "CROSS JOIN unnest(CAST(:measures AS smallint[])) AS m (measure)\nCROSS JOIN LATERAL (\n"
-        f"SELECT {', '.join(grouped)}, sum(r.value) AS value\nFROM rollup_quarter AS r\n"
+        f"SELECT {', '.join(grouped)}, sum(r.value) AS value\nFROM {table} AS r\n"
         "WHERE r.site_id = :site_id AND r.measure = m.measure\n"
-        f"  AND r.bucket >= c.start_at AND r.bucket < c.end_at{_foreign('r', shape)}\n"
+        f"  AND r.bucket >= c.start_at AND r.bucket < c.end_at{_only('r', shape)}\n"
         f"GROUP BY {places}\n) AS q\n"
         "CROSS JOIN LATERAL (VALUES (c.gains, 1), (c.loses, -1)) AS v (bucket, sign)"
     )
@@ -267,7 +290,7 @@ def _edge(fact: Fact, span: str, shape: Shape) -> str:
     bucket = bucket_of("e.at", shape.series)
     return (
         f"SELECT {bucket} AS bucket, {_columns('e', 'at', shape)}\nFROM (\n{facts}\n) AS e\n"
-        f"WHERE e.measure = ANY(CAST(:measures AS smallint[])){_foreign('e', shape)}"
+        f"WHERE e.measure = ANY(CAST(:measures AS smallint[])){_only('e', shape)}"
     )
 
 
@@ -280,5 +303,11 @@ def _day(at: str) -> str:
     return f"({at} AT TIME ZONE CAST(:zone AS text))::date AS day"
 
 
-def _foreign(row: str, shape: Shape) -> str:
-    return f"\n  AND {row}.currency NOT IN ('', :currency)" if shape.daily else ""
+def _only(row: str, shape: Shape) -> str:
+    """The conditions on each row before any is joined or summed."""
+    parts = [f"{row}.currency NOT IN ('', :currency)"] if shape.daily else []
+    if any(map(of_dimensions, shape.filtered)):
+        # IS TRUE keeps it a look into a hash table for each row as it is read; a join would come
+        # after all rows have been read.
+        parts.append(f"({row}.dim_id IN (SELECT p.dim_id FROM passing AS p)) IS TRUE")
+    return "".join(f"\n  AND {part}" for part in parts)

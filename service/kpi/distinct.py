@@ -35,10 +35,10 @@ async def read_distinct(
             if one in wanted:
                 found = query(piece, where)
                 counts += await _counts(connection, piece, where, (one,), found)
-        for some in customers.TOGETHER:
-            if together := tuple(distinct for distinct in some if distinct in wanted):
-                found = customers.query(piece, where, together)
-                counts += await _counts(connection, piece, where, together, found)
+        for some in customers.together(piece, where, wanted):
+            counts += await _counts(
+                connection, piece, where, some, customers.query(piece, where, some)
+            )
     return counts
 
 

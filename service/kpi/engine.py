@@ -14,8 +14,7 @@ from service.kpi.catalogue import Catalogue
 from service.kpi.find import find, unknown
 from service.kpi.plan import Plan, plan, wait_seconds
 from service.kpi.query import KpiQuery
-from service.store.engine import reading
-from service.store.freshness import wait_until_projected
+from service.store.freshness import reading_projected
 
 
 class Definitions(Protocol):
@@ -66,8 +65,8 @@ class KpiEngine:
         """One answer for each KPI of the query, in its order; raises as `plan` does."""
         asked = await self.plan(site, query)
         wait = wait_seconds(query, self._read_wait_seconds)
-        as_of = await wait_until_projected(self._engine, site.id, wait, self._clock)
-        async with reading(self._engine) as connection:
+        snapshot = reading_projected(self._engine, site.id, wait, self._clock)
+        async with snapshot as (connection, as_of):
             found = [await find(connection, asked, period) for period in asked.periods]
             never = await unknown(connection, asked, found)
         answers = {

@@ -27,6 +27,7 @@ TIERS = {
     "rollup_month": "months",
     "rollup_day": "days",
     "rollup_total": "days of all dimensions together",
+    "rollup_total_quarter": "quarter hours of all dimensions together",
     "rollup_quarter": "quarter hours",
     "rollup_recency": "recency of visits",
 }

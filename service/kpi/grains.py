@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from service.errors import InvalidError
@@ -14,30 +14,37 @@ MAX_BUCKETS = 2000
 GRAINS = ("hour", *(unit.value for unit in Unit))
 _HOUR = timedelta(hours=1)
 
-Next = Callable[[datetime, Window, int], datetime]
+Cuts = Callable[[Window, int], Iterator[datetime]]
+"""Where buckets begin after a window's start, without an end; the fiscal month moves years."""
 
 
-def _next_hour(at: datetime, window: Window, _: int) -> datetime:
-    local = at.astimezone(window.zone)
-    into = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
-    return at + (_HOUR - into)
+def _hours(window: Window, _: int) -> Iterator[datetime]:
+    at = window.start
+    while True:
+        local = at.astimezone(window.zone)
+        into = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+        at += _HOUR - into
+        yield at
 
 
-def _next_unit(unit: Unit) -> Next:
-    def after(at: datetime, window: Window, fiscal_month: int) -> datetime:
-        day = at.astimezone(window.zone).date()
-        first = add_units(floor(day, unit, fiscal_month), unit, 1)
-        # A zone that once skipped a whole day has a day of no length: it gets no bucket.
-        while (start := midnight(first, window.zone)) <= at:
+def _units(unit: Unit) -> Cuts:
+    def cuts(window: Window, fiscal_month: int) -> Iterator[datetime]:
+        at = window.start
+        first = floor(at.astimezone(window.zone).date(), unit, fiscal_month)
+        while True:
             first = add_units(first, unit, 1)
-        return start
+            start = midnight(first, window.zone)
+            # A zone that once skipped a whole day has a day of no length: it gets no bucket.
+            if start > at:
+                at = start
+                yield at
 
-    return after
+    return cuts
 
 
-_NEXT: dict[str, Next] = {
-    "hour": _next_hour,
-    **{unit.value: _next_unit(unit) for unit in Unit},
+_CUTS: dict[str, Cuts] = {
+    "hour": _hours,
+    **{unit.value: _units(unit) for unit in Unit},
 }
 
 
@@ -62,9 +69,10 @@ def bounds(window: Window, grain: str | None, fiscal_month: int = 1) -> tuple[da
     """
     if grain is None:
         return window.start, window.end
-    following = _NEXT[check_grain(grain)]
     cuts = [window.start]
-    while (cut := following(cuts[-1], window, fiscal_month)) < window.end:
+    for cut in _CUTS[check_grain(grain)](window, fiscal_month):
+        if cut >= window.end:
+            break
         cuts.append(cut)
         if len(cuts) > MAX_BUCKETS:
             raise InvalidError(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 from math import hypot, lcm, sqrt
+from typing import NamedTuple
+
+from service.kpi.cells import Exact
 
 Z = 1.959963984540054
 """The 97.5 % point of the standard normal distribution."""
@@ -19,11 +20,8 @@ FEWEST_DAYS = 3
 _FINEST = 1 << 128
 """Units of 1 in which amounts are told apart: far finer than a double can show."""
 
-Exact = int | Fraction
 
-
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """`low` and `high` in the unit of the value; `method` names the formula."""
 
     low: float

@@ -115,6 +115,32 @@ def condition(filters: Iterable[Form]) -> str:
     return " AND ".join(_condition(form) for form in filters) or "true"
 
 
+def of_dimensions(name: str) -> bool:
+    """Whether the dimension is one of those that rollups hold, by `dim_id`."""
+    return name in DIMENSIONS
+
+
+def passing(filters: Iterable[Form], where: Where) -> str:
+    """A SELECT of the `dim_id` that pass what is asked of dimensions; '' if nothing is.
+
+    Each combination is looked at once, however many rows have it.
+    """
+    forms = [form for form in filters if of_dimensions(form.name)]
+    own = tuple((name, value) for name, value in where if of_dimensions(name))
+    used = {*(form.name for form in forms), *(name for name, _ in own)}
+    if not used:
+        return ""
+    names = [name for name in DIMENSIONS if name in used]
+    conditions = [*map(_condition, forms), *([where_condition(own, 0)] if own else [])]
+    return (
+        f"SELECT d.dim_id FROM (\nSELECT {', '.join(['n.dim_id', *(f'n.{x}' for x in names)])}"
+        " FROM dimension AS n WHERE n.site_id = :site_id\n"
+        # The combination of nothing is not stored.
+        f"UNION ALL SELECT {', '.join(['0', *(chr(39) * 2 for _ in names)])}\n) AS d\n"
+        f"WHERE {' AND '.join(conditions)}"
+    )
+
+
 def where_condition(where: Where, number: int) -> str:
     """The condition of a formula's own filter, whose parameters have that number."""
     return (

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 EXACT_DIGITS = 15
 """A ratio that ends within so many significant digits is published as it is."""
 
 ROUNDED_DIGITS = 17
 """Any other is rounded to so many: enough to give back any binary double."""
+
+_LARGEST_ROUNDED = 10 ** (ROUNDED_DIGITS - 1)
+"""Below it a number that is rounded has decimals."""
 
 _ROUNDED = Context(prec=ROUNDED_DIGITS, rounding=ROUND_HALF_EVEN)
 
@@ -34,6 +38,7 @@ def ratio(value: Fraction) -> Decimal:
     return exact if len(exact.as_tuple().digits) <= EXACT_DIGITS else _rounded(value)
 
 
+@lru_cache(maxsize=1 << 10)
 def _places(denominator: int) -> int | None:
     """How many decimals a fraction with this denominator has; None when it never ends."""
     twos = (denominator & -denominator).bit_length() - 1
@@ -51,4 +56,6 @@ def _decimal(value: Fraction, places: int) -> Decimal:
 
 def _rounded(value: Fraction) -> Decimal:
     rounded = _ROUNDED.divide(Decimal(value.numerator), Decimal(value.denominator))
+    if abs(value.numerator) < _LARGEST_ROUNDED * value.denominator:
+        return rounded
     return Decimal(f"{rounded:f}")  # without an exponent above 0

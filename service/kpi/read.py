@@ -13,7 +13,7 @@ from service.domain.dimensions import DETAILS, DIMENSIONS
 from service.domain.measures import MONEY, Measure
 from service.domain.models import CREDITED, MOVED, Model, moved, unmoved
 from service.kpi.cells import Cell, CellKey, Cells, Slice
-from service.kpi.compile import Shape, parameters, shape_of, statement, variant_of
+from service.kpi.compile import parameters, shape_of, statement, variant_of
 from service.kpi.distinct import read_distinct
 from service.kpi.formula import Distinct, TermKey, Where
 from service.kpi.money import OLDEST_RATE, MissingRate, Rates
@@ -68,11 +68,31 @@ async def _read_measures(connection: AsyncConnection, piece: Slice, keys: list[T
 
 
 async def _sums(
-    connection: AsyncConnection, piece: Slice, keys: list[TermKey], *, daily: bool
+    connection: AsyncConnection, piece: Slice, keys: Iterable[TermKey], *, daily: bool
 ) -> list[Sum]:
-    measures = sorted({key[0] for key in keys if isinstance(key[0], Measure)})
-    wheres = tuple(sorted({where for _, where in keys}))
-    names = piece.names_with(wheres)
+    by_where: dict[Where, list[Measure]] = {}
+    for quantity, where in keys:
+        if isinstance(quantity, Measure):
+            by_where.setdefault(where, []).append(quantity)
+    found = []
+    for where, measures in by_where.items():
+        found += await _sums_where(connection, piece, where, measures, daily=daily)
+    return found
+
+
+async def _sums_where(
+    connection: AsyncConnection,
+    piece: Slice,
+    where: Where,
+    measures: list[Measure],
+    *,
+    daily: bool,
+) -> list[Sum]:
+    """What a formula's own filter leaves of some measures.
+
+    Each filter is a statement of its own, as one without any can do with fewer rows.
+    """
+    names = piece.names_with((where,))
     variant = variant_of(names, piece.horizon)
     covered = facts_alone(piece.bounds) if variant else cover(piece.bounds, piece.zone)
     movable = _movable(measures, piece.model, names)
@@ -82,7 +102,7 @@ async def _sums(
         series=piece.is_series,
         by=piece.by,
         filters=piece.filters,
-        wheres=wheres,
+        where=where,
         daily=daily,
         variant=variant,
         moved=bool(movable),
@@ -97,7 +117,7 @@ async def _sums(
         "horizon": piece.horizon,
     }
     rows = await run(connection, statement(shape), values, guarded=_is_heavy(covered))
-    return _sums_of(rows, shape, frozenset(keys))
+    return list(_sums_of(rows, where, daily=daily))
 
 
 def _movable(measures: list[Measure], model: Model, names: Collection[str]) -> list[int]:
@@ -119,19 +139,20 @@ def _is_heavy(covered: Cover) -> bool:
     )
 
 
-def _sums_of(rows: Iterable[Any], shape: Shape, keys: frozenset[TermKey]) -> list[Sum]:
-    sums = []
-    for bucket, number, currency, *rest in rows:
-        day = rest.pop(0) if shape.daily else None
-        labels, values = tuple(rest[: len(shape.by)]), rest[len(shape.by) :]
-        measure, model = unmoved(number)
-        in_millionths = model is not Model.LAST_NON_DIRECT and measure not in MONEY
-        for where, value in zip(shape.wheres, values, strict=True):
-            if (measure, where) in keys:
-                amount = int(value or 0)
-                exact = Fraction(amount, MOVED) if in_millionths else amount
-                sums.append(Sum(labels or bucket, (measure, where), currency, day, exact))
-    return sums
+def _sums_of(rows: Iterable[Any], where: Where, *, daily: bool) -> Iterator[Sum]:
+    meanings: dict[int, tuple[TermKey, bool]] = {}
+    first = 4 if daily else 3
+    for row in rows:
+        number, value = row[1], row[-1]
+        if number not in meanings:
+            measure, model = unmoved(number)
+            # Counts that a model moves are in millionths.
+            whole = model is Model.LAST_NON_DIRECT or measure in MONEY
+            meanings[number] = (measure, where), whole
+        key, whole = meanings[number]
+        exact = int(value) if whole else Fraction(int(value), MOVED)
+        day = row[3] if daily else None
+        yield Sum(row[first:-1] or row[0], key, row[2], day, exact)
 
 
 async def _convert(

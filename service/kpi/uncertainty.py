@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import StrEnum
 from fractions import Fraction
 
-from service.kpi.cells import Cell
+from service.kpi.cells import Cell, Exact
 from service.kpi.compute import Figure
 from service.kpi.definition import Kpi
 from service.kpi.formula import Distinct, Formula, IntervalMethod, money_side
@@ -38,17 +37,14 @@ def interval(
     counts are not whole because a model splits them, and for a ratio of sums whose days do not add
     up to it or are not at hand.
     """
-    if computed.value is None or (bounded and computed.value > 1):
+    method = formula.interval
+    if method is IntervalMethod.NONE or computed.value is None:
         return None
-    match formula.interval:
-        case IntervalMethod.WILSON:
-            return _share(computed)
-        case IntervalMethod.NPS:
-            return _score(formula, cell, computed)
-        case IntervalMethod.DELTA:
-            return _ratio(formula, days, bounded=bounded)
-        case IntervalMethod.NONE:
-            return None
+    if bounded and _above_one(computed.value):
+        return None
+    if method is IntervalMethod.DELTA:
+        return _ratio(formula, days, bounded=bounded)
+    return _share(computed) if method is IntervalMethod.WILSON else _score(formula, cell, computed)
 
 
 def _share(computed: Figure) -> Interval | None:
@@ -56,17 +52,23 @@ def _share(computed: Figure) -> Interval | None:
     return None if successes is None or trials is None else wilson(successes, trials)
 
 
+def _above_one(value: Fraction) -> bool:
+    return value.numerator > value.denominator  # fractions are slow to compare
+
+
 def _score(formula: Formula, cell: Cell, computed: Figure) -> Interval | None:
     answers = _count(computed.denominator)
-    counts = {term.weight: _count(cell.amounts.get(term.key, 0)) for term in formula.numerator}
-    promoters, detractors = counts[Fraction(1)], counts[Fraction(-1)]
+    counts = {
+        term.weight.numerator: _count(cell.amounts.get(term.key, 0)) for term in formula.numerator
+    }
+    promoters, detractors = counts[1], counts[-1]
     if answers is None or promoters is None or detractors is None:
         return None
     return adjusted_wald(promoters, detractors, answers)
 
 
-def _count(amount: int | Fraction | None) -> int | None:
-    return None if amount is None or amount.denominator != 1 else int(amount)
+def _count(amount: Exact | None) -> int | None:
+    return None if amount is None or amount.denominator != 1 else amount.numerator
 
 
 def _ratio(formula: Formula, days: Days | None, *, bounded: bool) -> Interval | None:
@@ -77,7 +79,7 @@ def _ratio(formula: Formula, days: Days | None, *, bounded: bool) -> Interval | 
     low, high = found.low, found.high
     if all(term.weight > 0 for term in formula.terms):
         low = max(0.0, low)
-    return replace(found, low=low, high=min(1.0, high) if bounded else high)
+    return found._replace(low=low, high=min(1.0, high) if bounded else high)
 
 
 def daily_sides(
@@ -107,7 +109,7 @@ def flags(kpi: Kpi, formula: Formula, computed: Figure, days: Days | None = None
     is_sample = formula.interval is not IntervalMethod.NONE
     is_counted = is_sample and not money_side(formula.denominator)
     holds = {
-        Flag.ABOVE_ONE: kpi.bounded and computed.value > 1,
+        Flag.ABOVE_ONE: kpi.bounded and _above_one(computed.value),
         Flag.BELOW_ZERO: kpi.bounded and computed.value < 0,
         Flag.SMALL_SAMPLE: is_counted and (computed.denominator or 0) < SMALL_SAMPLE,
         Flag.FEW_DAYS: _rests_on_few_days(formula, days),

@@ -1,4 +1,4 @@
-"""Distinct visitors: from the recency rollup, from the chain of visits, or by sorting them out.
+"""Distinct visitors: from rollups, from the chain of visits, or by sorting them out.
 
 The ways are tried in the order of `WAYS`; all give the same count.
 """
@@ -8,21 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sqlalchemy import TextClause, text
 
+from service.domain.measures import Measure
 from service.kpi.cells import Slice
-from service.kpi.compile import bucket_of
+from service.kpi.compile import Shape, bucket_of, parameters, shape_of, sql
 from service.kpi.formula import Where
 from service.kpi.labels import Form, aliases, condition, forms, joins, label_of, where_condition
-from service.kpi.recency import Pieces, days_of, months_of
+from service.kpi.recency import days_of, months_of
 from service.kpi.run import FEW_FACTS
+from service.kpi.tiers import cover
 from service.kpi.zones import is_clean_midnight
+from service.store.columns import AGAIN
 from service.store.recency import CAMPAIGN, VISITOR
 
 SHORTEST_OF_PIECES = timedelta(days=7)
 """A window from which it is worth looking up what follows the visits of the day that it cuts."""
+
+LONGEST_OF_REPEATS = timedelta(hours=25)
+"""A bucket up to which `AGAIN` holds for every visit that follows another one in it."""
 
 _OF_CAMPAIGN = {"campaign"}
 
@@ -100,7 +107,7 @@ def _by_days(piece: Slice, cut: Cut) -> Query | None:
 
 
 def _by_pieces(piece: Slice, cut: Cut) -> Query | None:
-    """One long window, the rollup mended at its ends."""
+    """One long window: the rollup, mended at both ends."""
     chain = _chain(piece, cut)
     if chain is None or piece.is_series:
         return None
@@ -109,8 +116,26 @@ def _by_pieces(piece: Slice, cut: Cut) -> Query | None:
     pieces = cover(start, end, piece.zone)
     if pieces is None or pieces.whole.end - pieces.whole.start < SHORTEST_OF_PIECES:
         return None
-    statement = _pieces_statement(chain, cut, len(pieces.edges), pieces.cut is not None)
-    return Query(statement, pieces.values, heavy=_is_long(pieces))
+    signs = tuple(edge.sign for edge in pieces.edges)
+    statement = _pieces_statement(chain, cut, signs, pieces.cut.sign if pieces.cut else "")
+    return Query(statement, pieces.values, heavy=pieces.mended > 2 * FEW_FACTS)
+
+
+def _by_repeats(piece: Slice, cut: Cut) -> Query | None:
+    """All visits of a day or less, but for those that follow one in the same bucket."""
+    longest = max(end - start for start, end in pairwise(piece.bounds))
+    if cut.names or longest > LONGEST_OF_REPEATS:
+        return None
+    covered = cover(piece.bounds, piece.zone)
+    if not (covered.days or covered.quarters):
+        return None
+    series, visits = piece.is_series, (Measure.VISITS,)
+    shape = shape_of(covered, visits, series=series, by=(), filters=())
+    values = parameters(shape, covered, visits, ()) | {
+        "starts": list(covered.starts or piece.bounds[:-1]),
+        "begins": list(piece.bounds[:-1]),
+    }
+    return Query(_repeats_statement(shape), values, _span(piece) > FEW_FACTS)
 
 
 def _by_chain(piece: Slice, cut: Cut) -> Query | None:
@@ -130,6 +155,7 @@ def _by_sorting(piece: Slice, cut: Cut) -> Query:
 WAYS: tuple[Callable[[Slice, Cut], Query | None], ...] = (
     _by_days,
     _by_pieces,
+    _by_repeats,
     _by_chain,
     _by_sorting,
 )
@@ -155,17 +181,17 @@ def _span(piece: Slice) -> timedelta:
     return piece.bounds[-1] - piece.bounds[0]
 
 
-def _is_long(pieces: Pieces) -> bool:
-    spans = (*pieces.edges, *([pieces.cut] if pieces.cut else []))
-    return sum((span.end - span.start for span in spans), timedelta()) > 2 * FEW_FACTS
-
-
 # --- Statements ----------------------------------------------------------------------------------
 
-BUCKETS = (
-    "unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))\n"
-    "    WITH ORDINALITY AS b (start_at, end_at, bucket)"
-)
+
+def _buckets(starts: str) -> str:
+    return (
+        f"unnest(CAST(:{starts} AS timestamptz[]), CAST(:ends AS timestamptz[]))\n"
+        "    WITH ORDINALITY AS b (start_at, end_at, bucket)"
+    )
+
+
+BUCKETS = _buckets("starts")
 """The buckets of a series as rows `b`."""
 
 
@@ -183,9 +209,10 @@ WHERE c.visitors > 0""")
 
 
 @lru_cache(maxsize=64)
-def _pieces_statement(chain: Chain, cut: Cut, edges: int, has_cut: bool) -> TextClause:
-    parts = [_whole(chain), *(_edge(chain, f"edge_{n}") for n in range(edges))]
-    parts += [_across(chain)] if has_cut else []
+def _pieces_statement(chain: Chain, cut: Cut, signs: tuple[str, ...], across: str) -> TextClause:
+    """`signs` are those of the edges, `across` that of what follows the cut, if there is one."""
+    parts = [_whole(chain), *(_edge(chain, f"edge_{n}", sign) for n, sign in enumerate(signs))]
+    parts += [_across(chain, across)] if across else []
     rows = "\nUNION ALL\n".join(parts)
     if not chain.has_dimensions:
         return text(
@@ -193,6 +220,29 @@ def _pieces_statement(chain: Chain, cut: Cut, edges: int, has_cut: bool) -> Text
             "HAVING sum(s.visitors) > 0"
         )
     return text(_labelled("1", rows, cut))
+
+
+@lru_cache(maxsize=64)
+def _repeats_statement(shape: Shape) -> TextClause:
+    """`:starts` are where the rollups book what lies in a bucket, `:begins` where it begins."""
+    return text(f"""SELECT s.bucket, sum(s.visits)::bigint AS visitors
+FROM (
+SELECT t.bucket, t.value AS visits
+FROM (
+{sql(shape)}
+) AS t
+UNION ALL
+SELECT b.bucket, -c.visits
+FROM {_buckets("begins")}
+CROSS JOIN LATERAL (
+    SELECT count(*) AS visits
+    FROM visit AS v
+    WHERE v.site_id = :site_id AND v.started_at >= b.start_at AND v.started_at < b.end_at
+      AND v.previous_at >= b.start_at AND {AGAIN}
+) AS c
+) AS s
+GROUP BY s.bucket
+HAVING sum(s.visits) > 0""")
 
 
 @lru_cache(maxsize=64)
@@ -235,23 +285,23 @@ def _whole(chain: Chain) -> str:
     )
 
 
-def _edge(chain: Chain, span: str) -> str:
+def _edge(chain: Chain, span: str, sign: str) -> str:
     dim, group = _grouped("v", chain)
     return (
-        f"SELECT {dim}count(*) AS visitors\nFROM visit AS v\n"
+        f"SELECT {dim}{sign}count(*) AS visitors\nFROM visit AS v\n"
         f"WHERE v.site_id = :site_id AND v.started_at >= :{span}_from"
         f" AND v.started_at < :{span}_to\n"
         f"  AND (v.{chain.previous} IS NULL OR v.{chain.previous} < :from){group}"
     )
 
 
-def _across(chain: Chain) -> str:
-    """Visits of the whole days or months that follow one of the day before the window's start.
+def _across(chain: Chain, sign: str) -> str:
+    """Visits of the whole days or months that follow one in the cut of the window's first day.
 
     A day's visits are looked up one by one; by (visitor, started_at), which one index knows.
     """
     dim, group = _grouped("n", chain)
-    return f"""SELECT {dim}count(*) AS visitors
+    return f"""SELECT {dim}{sign}count(*) AS visitors
 FROM visit AS v CROSS JOIN LATERAL (
     SELECT f.dim_id FROM visit AS f
     WHERE f.site_id = :site_id AND f.visitor = v.visitor

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from service.errors import InvalidError
@@ -94,6 +95,12 @@ PRESETS: Mapping[str, Preset] = {
 
 def local_text(at: datetime, tz: ZoneInfo) -> str:
     """An instant as RFC 3339 with the zone's offset; microseconds only where there are any."""
+    return _local_text(at.astimezone(UTC), tz)
+
+
+@lru_cache(maxsize=1 << 13)
+def _local_text(at: datetime, tz: ZoneInfo) -> str:
+    # UTC has no time that occurs twice, and which of the two is meant no cache would see.
     return at.astimezone(tz).isoformat()
 
 

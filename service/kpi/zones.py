@@ -11,6 +11,8 @@ from service.errors import InvalidError
 from service.kit.nearest import nearest
 
 _DAY = timedelta(days=1)
+_DAYS_KEPT = 1 << 13
+"""Local days whose beginnings are remembered: a year in some twenty zones."""
 
 
 @lru_cache(maxsize=1)
@@ -44,6 +46,7 @@ def to_utc(local: datetime) -> datetime:
     return local.replace(fold=0).astimezone(UTC)
 
 
+@lru_cache(maxsize=_DAYS_KEPT)
 def midnight(day: date, tz: ZoneInfo) -> datetime:
     """The UTC instant at which a local day begins (where clocks skip midnight: the change)."""
     return to_utc(datetime.combine(day, time(), tz))
@@ -61,10 +64,15 @@ def is_clean_midnight(at: datetime, tz: ZoneInfo) -> bool:
     return start.astimezone(UTC) == at and start.replace(fold=1).astimezone(UTC) <= at
 
 
+@lru_cache(maxsize=_DAYS_KEPT)
+def _is_clean(day: date, tz: ZoneInfo) -> bool:
+    return is_clean_midnight(midnight(day, tz), tz)
+
+
 def midnight_from(at: datetime, tz: ZoneInfo) -> datetime:
     """The first clean local midnight at or after `at`."""
     day = at.astimezone(tz).date()
-    while (start := midnight(day, tz)) < at or not is_clean_midnight(start, tz):
+    while (start := midnight(day, tz)) < at or not _is_clean(day, tz):
         day += _DAY
     return start
 
@@ -72,7 +80,7 @@ def midnight_from(at: datetime, tz: ZoneInfo) -> datetime:
 def midnight_until(at: datetime, tz: ZoneInfo) -> datetime:
     """The last clean local midnight at or before `at`."""
     day = at.astimezone(tz).date()
-    while (start := midnight(day, tz)) > at or not is_clean_midnight(start, tz):
+    while (start := midnight(day, tz)) > at or not _is_clean(day, tz):
         day -= _DAY
     return start
 
@@ -89,6 +97,6 @@ def month_until(at: datetime, tz: ZoneInfo) -> datetime:
 
 def _month(at: datetime, tz: ZoneInfo, fits: Callable[[datetime], bool], days_on: int) -> datetime:
     first = at.astimezone(tz).date().replace(day=1)
-    while not (fits(start := midnight(first, tz)) and is_clean_midnight(start, tz)):
+    while not (fits(start := midnight(first, tz)) and _is_clean(first, tz)):
         first = (first + days_on * _DAY).replace(day=1)
     return start

@@ -1,8 +1,9 @@
 """Compaction: rollup rows with the same key become one. A reader sums, so no answer changes.
 
 Only keys with several rows are rewritten; those that sum to zero go. Each step is one transaction
-under the site's lock and covers one day of the quarter tier, a month of days or a year of months,
-so the projection is never held up for long.
+under the site's lock and covers one day of the quarter tier, a month of days or a year of months
+(a week of quarter hours and a year of days in the totals), so the projection is never held up for
+long.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Tier:
 
 _MEASURES = tuple(sorted({*map(int, Measure), *moved_numbers(Measure)}))
 _OF_MEASURES = ("measure", "dim_id", "currency")
-_DAY, _MONTH, _YEAR = timedelta(days=1), timedelta(days=31), timedelta(days=366)
+_DAY, _WEEK = timedelta(days=1), timedelta(days=7)
+_MONTH, _YEAR = timedelta(days=31), timedelta(days=366)
 
 TIERS = {
     tier.name: tier
@@ -54,6 +56,7 @@ TIERS = {
         Tier("rollup_day", _OF_MEASURES, _MEASURES, _MONTH, 2 * _DAY),
         Tier("rollup_month", _OF_MEASURES, _MEASURES, _YEAR, 2 * _MONTH),
         Tier("rollup_total", _OF_MEASURES, _MEASURES, _YEAR, 2 * _DAY),
+        Tier("rollup_total_quarter", _OF_MEASURES, _MEASURES, _WEEK, 2 * _DAY),
         Tier("rollup_recency", ("scope", "previous", "dim_id"), SCOPES, _MONTH, 2 * _MONTH),
     )
 }

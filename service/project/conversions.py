@@ -1,9 +1,14 @@
 """Conversions and refunds: who is a new customer, and which touches get the credit.
 
 A statement looks at the new rows and at the stored ones that they, or the visits that have just
-changed, can alter: a customer's earliest conversion (it may no longer be the first), the rows of
-the same orders (a refund follows its order's credit) and those of visitors with new page views,
-and of the people they are known to be.
+changed, can alter: the neighbours of new orders among those of their customer, the rows of the same
+orders (a refund follows its order's credit) and those of visitors with new page views, and of the
+people they are known to be.
+
+The orders of a customer, by (time, batch, place), are a chain. Each knows of the one before it when
+it was placed, when that was the second one (see `store/columns.py`) and whether it was the first.
+So an order can change at most two that follow it, and needs the one before: however many a customer
+has, three are looked up for each new one.
 """
 
 from __future__ import annotations
@@ -11,13 +16,16 @@ from __future__ import annotations
 from service.domain.kinds import Kind
 from service.project.attribution import PEOPLE, TOUCHED, credited
 from service.project.rollups import NEW_EVENTS, booked, difference, probed, stored
+from service.store.columns import CHAIN
 from service.store.contributions import CONVERSION
 
 _GIVEN = (
     'batch_id, seq, occurred_at, refund, "order", customer, lead, visitor, currency, value,'
     " cost_of_goods, quantity, said_new, units, lines, own_dim, own_detail"
 )
-_DERIVED = "is_new, order_at, dim_id, detail_id, touch_dims, touch_details, touch_weights"
+_CREDITED = "dim_id, detail_id, touch_dims, touch_details, touch_weights"
+_CHAINED = f"is_new, {', '.join(CHAIN)}"
+_DERIVED = f"{_CHAINED}, order_at, {_CREDITED}"
 _COLUMNS = f"{_GIVEN}, {_DERIVED}"
 
 _NEW = f"""
@@ -61,29 +69,57 @@ revisited AS MATERIALIZED (
     WHERE site_id = :site_id AND occurred_at > :slice_from AND occurred_at <= :slice_to
 )"""
 
-# Found by their keys first: to compare whole rows costs more, when planned and when done.
+
+# Only the customers' own index has this order, so a planner cannot look through times instead; it
+# reads a row or two and those of the same instant, of which the place decides. What is compared
+# begins with the customer: together with the bound the other way it is theirs alone. How many rows
+# are wanted is not known when it is planned: one that believes in few reads all of them and sorts.
+def _nearest(compared: str, bound: str, direction: str, rows: int) -> str:
+    place = ", ".join(f"{name} {direction}" for name in ("occurred_at", "batch_id", "seq"))
+    return f"""(SELECT batch_id, seq FROM (
+            SELECT f.occurred_at, f.batch_id, f.seq FROM conversion AS f
+            WHERE f.site_id = :site_id AND (f.customer, f.occurred_at, f.batch_id, f.seq)
+                  {compared} (k.customer, k.occurred_at, k.batch_id, k.seq)
+              AND f.customer {bound} k.customer AND NOT f.refund
+            ORDER BY f.customer {direction}, f.occurred_at {direction}
+            FETCH FIRST (SELECT {rows}) ROWS WITH TIES
+         ) AS f ORDER BY {place} LIMIT {rows})"""
+
+
+_NEIGHBOURS = f"""
+neighbours AS MATERIALIZED (
+    SELECT p.batch_id, p.seq FROM new AS k CROSS JOIN LATERAL (
+        {_nearest("<", ">=", "DESC", 1)}
+        UNION ALL
+        {_nearest(">", "<=", "ASC", 2)}
+    ) AS p
+    WHERE k.customer IS NOT NULL AND NOT k.refund
+)"""
+
+# In order, and how many is not known, as above: of a site that has no statistics yet a planner
+# expects nothing, so any index would do for it, and it reads all rows of the site for each key.
+_BY_KEY = """f.batch_id = k.batch_id AND f.seq >= k.seq AND f.seq <= k.seq
+        ORDER BY f.seq LIMIT (SELECT 1)"""
+
+# Found by their keys first: to compare whole rows costs more, when planned and when done. Credit
+# is given again to those whose visits or order may say something new, neighbours keep theirs.
 _OLD = f"""
 orders AS MATERIALIZED (
     SELECT "order" FROM new WHERE "order" IS NOT NULL
     UNION
     SELECT "order" FROM revisited WHERE "order" IS NOT NULL
-),
-customers AS MATERIALIZED (
-    SELECT DISTINCT customer FROM new WHERE customer IS NOT NULL AND NOT refund
-),
+),{_NEIGHBOURS},
 keys AS MATERIALIZED (
-    SELECT batch_id, seq FROM revisited
-    UNION
-    {probed("conversion", "batch_id, seq", "orders", 'f."order" = k."order"')}
-    UNION
-    SELECT c.* FROM customers AS s CROSS JOIN LATERAL (
-        SELECT c.batch_id, c.seq FROM conversion AS c
-        WHERE c.site_id = :site_id AND c.customer = s.customer AND NOT c.refund
-        ORDER BY c.occurred_at, c.batch_id, c.seq LIMIT 1
-    ) AS c
+    SELECT batch_id, seq, bool_or(again) AS again
+    FROM (SELECT batch_id, seq, true AS again FROM revisited
+          UNION ALL
+          {probed("conversion", "batch_id, seq, true", "orders", 'f."order" = k."order"')}
+          UNION ALL
+          SELECT batch_id, seq, false FROM neighbours) AS found
+    GROUP BY batch_id, seq
 ),
 old AS MATERIALIZED (
-    {probed("conversion", _COLUMNS, "keys", "f.batch_id = k.batch_id AND f.seq = k.seq")}
+    {probed("conversion", f"{_COLUMNS}, k.again", "keys", _BY_KEY)}
 )"""
 
 _PLACE = ("dim_id", "detail_id", "touch_dims", "touch_details", "touch_weights")
@@ -104,26 +140,57 @@ def _credited_place() -> str:
     )
 
 
-# `is_new` can only change for customers with a new conversion; of those all candidates for the
-# first place are among the rows.
-_FRESH = f"""
+# Before a customer's first new order nothing changes. From there on all that is asked of the rows
+# around is at hand: the first row of those is a customer's first order only if it is new itself.
+_CHAIN = f"""
 affected AS (
-    SELECT true AS is_fresh, {_GIVEN}, false AS was_new FROM new
+    SELECT true AS is_fresh, true AS again, {_GIVEN}, false AS was_new,
+           NULL::timestamptz AS was_previous, NULL::timestamptz AS was_repeated,
+           false AS was_following, NULL::bigint AS was_dim, NULL::bigint AS was_detail,
+           NULL::bigint[] AS was_touches, NULL::bigint[] AS was_touch_details,
+           NULL::bigint[] AS was_weights
+    FROM new
     UNION ALL
-    SELECT false, {_GIVEN}, is_new FROM old
+    SELECT false, again, {_GIVEN}, {_CHAINED}, {_CREDITED} FROM old
 ),
+placed AS (
+    SELECT *,
+           CASE WHEN refund THEN false
+                WHEN customer IS NULL THEN said_new IS NOT FALSE
+                WHEN bool_or(is_fresh) OVER w
+                THEN row_number() OVER w = 1 AND said_new IS NOT FALSE
+                ELSE was_new END AS is_new,
+           CASE WHEN customer IS NULL OR refund THEN NULL
+                WHEN is_fresh OR lag(is_fresh) OVER w THEN lag(occurred_at) OVER w
+                ELSE was_previous END AS previous_at,
+           customer IS NOT NULL AND NOT refund
+           AND (is_fresh OR coalesce(lag(is_fresh) OVER w, false)
+                OR coalesce(lag(is_fresh, 2) OVER w, false)) AS moves
+    FROM affected
+    WINDOW w AS (PARTITION BY customer, refund ORDER BY occurred_at, batch_id, seq)
+),
+chained AS (
+    SELECT *,
+           CASE WHEN NOT moves THEN was_repeated
+                WHEN lag(quantity) OVER w >= 2 THEN lag(occurred_at) OVER w
+                ELSE lag(previous_at) OVER w END AS repeated_at,
+           CASE WHEN moves THEN coalesce(lag(is_new) OVER w, false) ELSE was_following END
+               AS follows_new
+    FROM placed
+    WINDOW w AS (PARTITION BY customer, refund ORDER BY occurred_at, batch_id, seq)
+)"""
+
+_FRESH = f"""{_CHAIN},
 sales AS (
-    SELECT * FROM affected WHERE NOT refund
+    SELECT * FROM chained WHERE again AND NOT refund
 ),
 credits AS ({credited("sales", "occurred_at", ("customer", "lead"))}
     UNION ALL
-    SELECT *, NULL, NULL, NULL, NULL, NULL FROM affected WHERE refund
+    SELECT *, was_dim, was_detail, was_touches, was_touch_details, was_weights
+    FROM chained WHERE refund OR NOT again
 ),
 judged AS (
     SELECT *,
-           row_number() OVER (PARTITION BY customer, refund
-                              ORDER BY occurred_at, batch_id, seq) = 1 AS is_first,
-           bool_or(is_fresh) OVER (PARTITION BY customer, refund) AS is_open,
            "order" IS NULL OR first_value(refund) OVER of_order AS is_orphan,
            first_value(occurred_at) OVER of_order AS ordered_at,
            {_credit_of_order()}
@@ -131,11 +198,7 @@ judged AS (
     WINDOW of_order AS (PARTITION BY "order" ORDER BY refund, occurred_at, batch_id, seq)
 ),
 fresh AS MATERIALIZED (
-    SELECT {_GIVEN},
-           CASE WHEN refund THEN false
-                WHEN customer IS NULL THEN said_new IS NOT FALSE
-                WHEN is_open THEN is_first AND said_new IS NOT FALSE
-                ELSE was_new END AS is_new,
+    SELECT {_GIVEN}, {_CHAINED},
            CASE WHEN refund AND NOT is_orphan THEN ordered_at END AS order_at,
            {_credited_place()}
     FROM judged

@@ -91,13 +91,43 @@ def _append(tier: str, sums: str) -> str:
     FROM {sums} CROSS JOIN LATERAL {_PIECES}"""
 
 
+def _summed(name: str, source: str, bucket: str, dim_id: str = "dim_id") -> str:
+    """A CTE: coarser sums of another one. What cancels out is left out."""
+    return f"""
+{name} AS (
+    SELECT {bucket} AS bucket, measure, currency, {dim_id} AS dim_id, sum(value) AS value
+    FROM {source}
+    GROUP BY 1, 2, 3, 4
+    HAVING sum(value) <> 0
+)"""
+
+
+def _local(unit: str) -> str:
+    return f"date_trunc('{unit}', bucket, CAST(:zone AS text))"
+
+
+_COARSER = ",".join((
+    _summed("delta_of_days", "delta", _local("day")),
+    _summed("delta_of_months", "delta_of_days", _local("month")),
+    _summed("delta_of_all", "delta", "bucket", "0"),
+    _summed("delta_of_all_days", "delta_of_all", _local("day")),
+))  # fmt: skip
+_APPENDED = ",".join((
+    f"\nquarter AS ({_append('rollup_quarter', 'delta')}\n)",
+    f"\nday AS ({_append('rollup_day', 'delta_of_days')}\n)",
+    f"\nmonth AS ({_append('rollup_month', 'delta_of_months')}\n)",
+    f"\ntotal_quarter AS ({_append('rollup_total_quarter', 'delta_of_all')}\n)",
+    f"\ntotal AS ({_append('rollup_total', 'delta_of_all_days')}\n)",
+))  # fmt: skip
+
+
 def booked(steps: str, delta: str) -> str:
     """One statement: the CTEs `steps`, and `delta` (contributions) appended to the rollups.
 
     All CTEs see the facts as they were before the statement. What cancels out is not written. The
     statement answers one row: `rows` appended to the quarter tier, the `first` and the `last`
     bucket. A day starts at a quarter hour in every time zone (since 1990 at least), so days are
-    summed from quarter hours, months and the totals of days (all dimensions together) from days.
+    summed from quarter hours, months from days, and totals (all dimensions together) alike.
     """
     return f"""WITH {steps},
 delta AS MATERIALIZED (
@@ -106,33 +136,5 @@ delta AS MATERIALIZED (
     FROM ({delta}) AS c
     GROUP BY 1, 2, 3, 4
     HAVING sum(c.value) <> 0
-),
-delta_of_days AS (
-    SELECT date_trunc('day', bucket, CAST(:zone AS text)) AS bucket, measure, currency, dim_id,
-           sum(value) AS value
-    FROM delta
-    GROUP BY 1, 2, 3, 4
-    HAVING sum(value) <> 0
-),
-delta_of_months AS (
-    SELECT date_trunc('month', bucket, CAST(:zone AS text)) AS bucket, measure, currency, dim_id,
-           sum(value) AS value
-    FROM delta_of_days
-    GROUP BY 1, 2, 3, 4
-    HAVING sum(value) <> 0
-),
-delta_of_all AS (
-    SELECT bucket, measure, currency, 0 AS dim_id, sum(value) AS value
-    FROM delta_of_days
-    GROUP BY 1, 2, 3
-    HAVING sum(value) <> 0
-),
-quarter AS ({_append("rollup_quarter", "delta")}
-),
-day AS ({_append("rollup_day", "delta_of_days")}
-),
-month AS ({_append("rollup_month", "delta_of_months")}
-),
-total AS ({_append("rollup_total", "delta_of_all")}
-)
+),{_COARSER},{_APPENDED}
 SELECT count(*) AS rows, min(bucket) AS first, max(bucket) AS last FROM delta"""

@@ -23,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from service.kit.sync import sync
 from service.store.embedded_cluster import (
     NAME,
     SETTINGS,
@@ -30,7 +31,6 @@ from service.store.embedded_cluster import (
     check_version,
     drop_old_logs,
     server_processes,
-    sync_folder,
     write_settings,
 )
 from service.store.embedded_host import (
@@ -181,7 +181,7 @@ class EmbeddedPostgres:
             self._account.own(building)
             self._initdb(building)
             building.rename(self.cluster)
-            sync_folder(self.data_dir)
+            sync(self.data_dir)
         finally:
             shutil.rmtree(building, ignore_errors=True)
 
@@ -199,8 +199,10 @@ class EmbeddedPostgres:
             raise EmbeddedError(
                 f"Postgres could not make a database in {self.cluster}: {_last(done.stderr)}."
             )
-        with (folder / "postgresql.conf").open("a") as main:
-            main.write("\ninclude 'kompas.conf'\n")
+        main = folder / "postgresql.conf"
+        with main.open("a") as file:
+            file.write("\ninclude 'kompas.conf'\n")
+        sync(main)
         self._write_settings(folder)
 
     def _adopt(self) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from service.kit.sync import sync
 from service.store.embedded_host import MAJOR, PORT, Account, EmbeddedError
 
 NAME = "kompas"  # of the superuser and of the database
@@ -79,6 +80,7 @@ def write_settings(folder: Path, account: Account, settings: Mapping[str, str]) 
     with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
     account.own(Path(path))
+    sync(Path(path))
     Path(path).rename(target)
 
 
@@ -143,12 +145,3 @@ def drop_old_logs(cluster: Path) -> None:
     for path in (cluster / "log").glob("*.log"):
         if time.time() - path.stat().st_mtime > _LOG_SECONDS:
             path.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename inside `folder` outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

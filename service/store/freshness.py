@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.kit.clock import Clock
+from service.store.engine import reading
 
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.02
@@ -23,25 +26,29 @@ _BEHIND = text("""
 _ALL = 2**63 - 1
 
 
-async def wait_until_projected(
+@asynccontextmanager
+async def reading_projected(
     engine: AsyncEngine, site_id: int, timeout_s: float, clock: Clock
-) -> datetime:
-    """Wait, at most `timeout_s` seconds, until every batch committed before the call is projected.
+) -> AsyncIterator[tuple[AsyncConnection, datetime]]:
+    """A snapshot (see `reading`) with every batch committed before the call projected.
 
-    Answers the instant (UTC) as of which facts and rollups are complete: that of the call when
-    all was projected, else when the oldest batch that is missing was received. What is committed
-    during the wait is not waited for.
+    Waits for that, at most `timeout_s` seconds. Beside the connection it gives the instant (UTC)
+    as of which facts and rollups are complete in the snapshot: that of the call when all was
+    projected, else when the oldest batch that is missing was received. What is committed during
+    the wait is not waited for.
     """
-    asked = clock.now()
-    deadline = clock.monotonic() + timeout_s
-    pause = FIRST_PAUSE
-    target, oldest_at = await _behind(engine, site_id, _ALL)
-    newest = target
-    while target is not None and newest is not None and clock.monotonic() < deadline:
+    asked, deadline = clock.now(), clock.monotonic() + timeout_s
+    target, pause = _ALL, FIRST_PAUSE
+    while True:
+        async with reading(engine) as connection:
+            # In most cases nothing is missing, and the snapshot that shows it is read further.
+            newest, oldest_at = await _behind(connection, site_id, target)
+            if newest is None or clock.monotonic() >= deadline:
+                yield connection, asked if oldest_at is None else min(asked, oldest_at)
+                return
+        target = newest if target == _ALL else target
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
-        newest, oldest_at = await _behind(engine, site_id, target)
-    return asked if oldest_at is None else min(asked, oldest_at)
 
 
 _OLDEST = text("""
@@ -60,10 +67,7 @@ async def oldest_waiting(engine: AsyncEngine) -> datetime | None:
 
 
 async def _behind(
-    engine: AsyncEngine, site_id: int, target: int
+    connection: AsyncConnection, site_id: int, target: int
 ) -> tuple[int | None, datetime | None]:
-    async with engine.connect() as connection:
-        # A single statement needs no transaction of its own around it.
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        row = (await connection.execute(_BEHIND, {"site_id": site_id, "target": target})).one()
+    row = (await connection.execute(_BEHIND, {"site_id": site_id, "target": target})).one()
     return row.newest, row.oldest_at

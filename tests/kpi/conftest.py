@@ -24,7 +24,7 @@ async def warehouse(postgres_url: str, template: str) -> AsyncIterator[AsyncEngi
     """A migrated database that takes events of any time."""
     name = f"kpi_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     head, _, query = postgres_url.partition("?")
     url = f"{head.rsplit('/', 1)[0]}/{name}?{query}"
     connection = await asyncpg.connect(url)

@@ -264,16 +264,22 @@ def _orders(sales: Sequence[Sale], _selection: Selection) -> int:
     return sum(once.values())
 
 
+def _ordered_again(sales: Sequence[Sale]) -> bool:
+    """Twice or more; an order that names its customer is one at least, whatever it says."""
+    once = {sale.number: max(1, sale.quantity) for sale in sales}
+    return sum(once.values()) > 1
+
+
 def _is_first_time(sales: Sequence[Sale], _selection: Selection) -> int:
     return int(any(sale.is_new for sale in sales))
 
 
-def _is_repeat(sales: Sequence[Sale], selection: Selection) -> int:
-    return int(_orders(sales, selection) > 1)
+def _is_repeat(sales: Sequence[Sale], _selection: Selection) -> int:
+    return int(_ordered_again(sales))
 
 
 def _is_returning(sales: Sequence[Sale], selection: Selection) -> int:
-    return int(not _is_first_time(sales, selection) or _is_repeat(sales, selection))
+    return int(not _is_first_time(sales, selection) or _ordered_again(sales))
 
 
 def _is_retained(sales: Sequence[Sale], selection: Selection) -> int:

@@ -35,6 +35,7 @@ DIMENSIONS = (
 )
 FIRST = datetime(2026, 1, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+HOUR = 60 * MINUTE
 GAP = 30 * MINUTE
 
 
@@ -151,7 +152,21 @@ WAY_OF = {
     "days": (MARCH, (), "", visitors._by_days),
     "from an instant on": ((MARCH[0] + MINUTE, MARCH[1]), (), "", visitors._by_pieces),
     "by campaign": (MARCH, ("campaign",), "", visitors._by_pieces),
-    "hours": ((MARCH[0], MARCH[0] + GAP, MARCH[0] + 2 * GAP), (), "", visitors._by_chain),
+    "hours": ((MARCH[0], MARCH[0] + GAP, MARCH[0] + 2 * GAP), (), "", visitors._by_repeats),
+    "days of another zone": (
+        (MARCH[0] + 6 * HOUR, MARCH[0] + 30 * HOUR, MARCH[0] + 55 * HOUR), (), "",
+        visitors._by_repeats,
+    ),
+    "an afternoon": ((MARCH[0] + 12 * HOUR, MARCH[0] + 18 * HOUR), (), "", visitors._by_repeats),
+    "a day of 25 hours and a moment": (
+        (MARCH[0], MARCH[0] + 25 * HOUR + timedelta(microseconds=1)), (), "", visitors._by_chain,
+    ),
+    "where rollups have nothing": (
+        (MARCH[0] + MINUTE, MARCH[0] + 2 * MINUTE), (), "", visitors._by_chain,
+    ),
+    "days of which one is longer": (
+        (MARCH[0] + HOUR, MARCH[0] + 25 * HOUR, MARCH[0] + 51 * HOUR), (), "", visitors._by_chain,
+    ),
     "one campaign by day": (
         (MARCH[0], MARCH[0] + timedelta(days=1), MARCH[1]), (), "campaign:may", visitors._by_chain,
     ),
@@ -174,12 +189,119 @@ def test_pieces_are_the_window() -> None:
     for pieces in (days_of(start, end, COPENHAGEN), months_of(start, end, COPENHAGEN)):
         assert pieces is not None
         assert pieces.whole == MARCH
-        assert pieces.edges == ((start, MARCH[0]), (MARCH[1], end))
-        assert pieces.cut == (MARCH[0] - timedelta(days=1), start)
-    assert months_of(start + timedelta(days=1), end, COPENHAGEN) is None
+        assert pieces.edges == (((start, MARCH[0]), "+"), ((MARCH[1], end), "+"))
+        # What follows a visit of these minutes follows one before March, but not before the window.
+        assert (pieces.known_before, pieces.cut) == (MARCH[0], ((start, MARCH[0]), "-"))
     exact = days_of(*MARCH, COPENHAGEN)
     assert exact is not None
     assert (exact.edges, exact.cut, exact.known_before) == ((), None, MARCH[0])
+
+
+def test_what_is_nearer_is_looked_up() -> None:
+    start, end = MARCH[0] + 7 * MINUTE, MARCH[1] - 5 * MINUTE
+    for pieces in (days_of(start, end, COPENHAGEN), months_of(start, end, COPENHAGEN)):
+        assert pieces is not None
+        assert pieces.whole == MARCH
+        assert pieces.edges == (((MARCH[0], start), "-"), ((end, MARCH[1]), "-"))
+        assert (pieces.known_before, pieces.cut) == (MARCH[0], ((MARCH[0], start), "+"))
+        assert pieces.mended == 19 * MINUTE
+    middle = (MARCH[0] + timedelta(days=10), MARCH[0] + timedelta(days=20))
+    assert months_of(*middle, COPENHAGEN) is None
+    assert months_of(MARCH[0] + timedelta(days=20), end, COPENHAGEN) is None
+
+
+AROUND = st.integers(-2 * 1440, 2 * 1440)
+START_OF_FEBRUARY = 12 * 1440
+SEEN_AROUND = st.builds(
+    lambda minute, later, *who: Seen(START_OF_FEBRUARY + minute + later * 1440, *who),
+    AROUND, st.sampled_from((0, 0, 5, 30)), st.integers(1, 2), st.integers(1, 3),
+)  # fmt: skip
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seen=st.lists(SEEN_AROUND, min_size=4, max_size=12),
+    start=AROUND,
+    end=st.builds(lambda days, minute: days * 1440 + minute, st.sampled_from((14, 28)), AROUND),
+    zone=st.sampled_from(SITE_ZONES),
+)
+async def test_windows_are_mended_at_both_ends(
+    make_world: MakeWorld, seen: list[Seen], start: int, end: int, zone: str
+) -> None:
+    """Where they begin and end near a month, with visits shortly before and after."""
+    world = await make_world(zone)
+    await world.happen(*views(seen))
+    visits, ask = visits_of([seen]), Distinct.VISITORS
+    cuts = [FIRST + (START_OF_FEBRUARY + minutes) * MINUTE for minutes in (start, end)]
+    assert await counted(world, cuts, ask) == recount(visits, cuts, None)
+    assert await counted(world, cuts, ask, ("campaign",)) == recount(visits, cuts, "campaign")
+
+
+@pytest.mark.parametrize("hour", [6, 18])
+async def test_a_window_that_cuts_days_in_the_morning_or_evening(
+    make_world: MakeWorld, hour: int
+) -> None:
+    """1 comes before it and in it, 2 twice in it, 3 and 4 only before and after, 5 at its end."""
+    world = await make_world("Europe/Copenhagen")
+    start, end = (midnight(datetime(2026, *day).date(), COPENHAGEN) for day in ((2, 1), (3, 15)))
+    start, end, later = start + hour * HOUR, end + hour * HOUR, timedelta(days=2)
+    seen = [(start - HOUR, 1), (start + later, 1), (start + HOUR, 2), (start + later, 2)]
+    seen += [(start - HOUR, 3), (end + HOUR, 4), (end - HOUR, 5), (end + 2 * HOUR, 5)]
+    await world.happen(*(Event(Kind.PAGE_VIEW, at, DIMENSIONS[1], {}, who) for at, who in seen))
+    assert await counted(world, (start, end), Distinct.VISITORS) == {1: 3}
+    by_campaign = await counted(world, (start, end), Distinct.VISITORS, ("campaign",))
+    assert by_campaign == {("may",): 3}
+
+
+LONG_DAY = tuple(
+    midnight(datetime(2025, 11, day).date(), ZoneInfo("America/New_York")) for day in (1, 2, 3, 4)
+)
+
+
+async def test_a_day_of_25_hours_is_one_day(make_world: MakeWorld) -> None:
+    """Visitor 1 comes at its both ends, 2 around the midnight before it, 3 around the one after."""
+    world = await make_world("Europe/Copenhagen")
+    start, end = LONG_DAY[1:3]
+    assert end - start == 25 * HOUR
+    last = timedelta(microseconds=1)
+    seen = [(start, 1), (end - last, 1), (start - 40 * MINUTE, 2), (start, 2), (end - HOUR, 3)]
+    seen += [(end, 3)]
+    await world.happen(*(Event(Kind.PAGE_VIEW, at, Dimension(), {}, who) for at, who in seen))
+    assert await counted(world, LONG_DAY, Distinct.VISITORS) == {1: 1, 2: 3, 3: 1}
+
+
+NEAR_A_CHANGE = st.lists(
+    st.builds(Seen, st.integers(1440 * 66, 1440 * 70), st.integers(1, 3), st.just(0)),
+    min_size=3,
+    max_size=30,
+)
+"""Views of few visitors within four days, in which Copenhagen's clocks change."""
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    NEAR_A_CHANGE,
+    st.lists(st.integers(1440 * 66, 1440 * 70), min_size=2, max_size=6, unique=True).map(sorted),
+    st.sampled_from(ZONES),
+    st.integers(-1, 1),
+)
+async def test_who_comes_often_counts_once_a_day(
+    make_world: MakeWorld, seen: list[Seen], minutes: list[int], zone: str, off: int
+) -> None:
+    """In days of any zone, hours, and buckets that cut quarter hours at their ends only, or all."""
+    world = await make_world("Europe/Copenhagen")
+    await world.happen(*views(seen[::2]))
+    await world.happen(*views(seen[1::2]))
+    visits, ask = visits_of([seen[::2], seen[1::2]]), Distinct.VISITORS
+    local = [midnight((FIRST + timedelta(days=d)).date(), ZoneInfo(zone)) for d in range(66, 71)]
+    hours = [local[1] + number * HOUR for number in range(49)]
+    cut = [local[0] + off * MINUTE, *local[1:-1], local[-1] + off * MINUTE]
+    for cuts in (local, hours, cut, [FIRST + minute * MINUTE for minute in minutes]):
+        assert await counted(world, cuts, ask) == recount(visits, cuts, None)
 
 
 async def test_customers_by_what_they_did_before_and_after(make_world: MakeWorld) -> None:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import date
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.measures import Measure
 from service.domain.money import MICROS
 from service.kpi.catalogue import load_catalogue
 from service.kpi.cells import Cell
-from service.kpi.compute import LARGEST, Figure, Reason, figure, is_absent
+from service.kpi.compute import LARGEST, Figure, Reason, computer, figure, filled
 from service.kpi.formula import (
     BOOKED_AT_ORIGIN,
     QUANTITY_BY_LABEL,
     Factor,
     Formula,
     Quantity,
+    Requirement,
     Term,
     is_money,
 )
+from service.kpi.money import MissingRate
 
 CATALOGUE = load_catalogue()
 TOO = Reason.TOO_LARGE
@@ -165,8 +168,8 @@ def test_what_is_derived_reads_all_that_its_parts_read() -> None:
     )
     assert clv.keys == aov.keys | per_customer.keys
     assert clv.has_money
-    assert not is_absent(clv, cell(orders=1))
-    assert is_absent(clv, cell(visits=1))
+    sold, none = cell(orders=1), cell(visits=1)
+    assert filled(clv, {("a",): sold, ("b",): none, ("c",): cell(orders=0)}) == {("a",): sold}
 
 
 @given(
@@ -214,3 +217,82 @@ def test_the_outcomes_of_cohorts_are_used_in_the_view_of_that_name() -> None:
         for term in formula.numerator
     }
     assert used == BOOKED_AT_ORIGIN - {Measure.EMAILS_DELIVERED}
+
+
+# --- The definition, in fractions alone ---------------------------------------------------------
+
+COUNTS, SUMS = (Measure.ORDERS, Measure.LEADS, Measure.VISITS), (Measure.SPEND, Measure.REFUNDS)
+EUROS = MissingRate("EUR", date(2026, 3, 1))
+numbers_of = st.one_of(
+    st.integers(-(10**9), 10**9), st.just(0), st.fractions(-9, 9, max_denominator=7)
+)
+weights = st.one_of(
+    st.integers(-3, 3).map(Fraction), st.fractions(-9, 9, max_denominator=9), st.just(LARGE)
+)
+
+
+@st.composite
+def sides(draw: st.DrawFn, least: int) -> tuple[Term, ...]:
+    """Sides are never mixed: all amounts, or none."""
+    quantities = draw(st.sampled_from([COUNTS, SUMS]))
+    chosen = draw(st.lists(st.sampled_from(quantities), min_size=least, max_size=3, unique=True))
+    return tuple(Term(quantity, draw(weights)) for quantity in chosen)
+
+
+FORMULAS = st.builds(
+    Formula,
+    numerator=sides(1),
+    denominator=sides(0),
+    scale=st.sampled_from([1, 100, 1000]),
+    requires=st.sampled_from([None, Requirement(Measure.ORDERS, Measure.LEADS, "unequal")]),
+)
+CELLS = st.builds(
+    Cell,
+    st.dictionaries(st.sampled_from([(m, ()) for m in (*COUNTS, *SUMS)]), numbers_of),
+    st.dictionaries(st.sampled_from([(m, ()) for m in SUMS]), st.just({EUROS}), max_size=1),
+)
+UNKNOWN = st.frozensets(st.sampled_from([*COUNTS, *SUMS]), max_size=1)
+
+
+def by_definition(formula: Formula, found: Cell, unknown: frozenset[Quantity]) -> Figure:
+    def side(terms: Iterable[Term]) -> Fraction | None:
+        total = Fraction(0)
+        for term in terms:
+            if term.quantity in unknown or term.key in found.missing:
+                return None
+            unit = MICROS if is_money(term.quantity) else 1
+            total += term.weight * Fraction(found.amounts.get(term.key, 0)) / unit
+        return total
+
+    def amount(measure: Measure) -> Fraction:
+        return Fraction(found.amounts.get((measure, ()), 0))
+
+    top, requires = side(formula.numerator), formula.requires
+    bottom = side(formula.denominator) if formula.denominator else None
+    held = requires is None or amount(requires.left) == amount(requires.right)
+    reason = value = None
+    if not unknown.isdisjoint(key[0] for key in formula.keys):
+        reason = "no_data"
+    elif any(key in found.missing for key in formula.keys):
+        reason = "missing_fx_rate"
+    elif requires is not None and not held:
+        reason, top = requires.reason, None
+    elif formula.denominator and bottom is not None and bottom <= 0:
+        reason = "negative_denominator" if bottom else "zero_denominator"
+    elif top is not None:
+        value = formula.scale * (top if bottom is None else top / bottom)
+    if any(number is not None and abs(number) > LARGEST for number in (value, top, bottom)):
+        top, bottom = (None if n is not None and abs(n) > LARGEST else n for n in (top, bottom))
+        return Figure(None, reason or TOO, top, bottom)
+    return Figure(value, reason, top, bottom)
+
+
+@settings(max_examples=300)
+@given(FORMULAS, CELLS, CELLS, UNKNOWN)
+def test_figures_are_what_their_definition_says(
+    formula: Formula, first: Cell, second: Cell, unknown: frozenset[Quantity]
+) -> None:
+    compute = computer(formula, unknown)
+    for found in (first, second):
+        assert compute(found) == by_definition(formula, found, unknown)
+        assert all(isinstance(n, Fraction | None) for n in compute(found) if not isinstance(n, str))

@@ -44,19 +44,19 @@ def shape(
     measures: list[Measure],
     asked: Slice | None = None,
     *,
-    wheres: tuple[Where, ...] = ((),),
+    own: Where = (),
     daily: bool = False,
     moved: bool = False,
 ) -> Shape:
     asked = asked or piece()
-    variant = variant_of(asked.names_with(wheres), asked.horizon)
+    variant = variant_of(asked.names_with((own,)), asked.horizon)
     return shape_of(
         facts_alone(asked.bounds) if variant else cover(asked.bounds, COPENHAGEN),
         measures,
         series=asked.is_series,
         by=asked.by,
         filters=asked.filters,
-        wheres=wheres,
+        where=own,
         daily=daily,
         variant=variant,
         moved=moved,
@@ -71,7 +71,7 @@ def counted(asked: Slice, *distinct: Distinct) -> str:
 
 REVENUE = [M.GROSS_REVENUE, M.REFUNDS]
 FILTERED = "channel:Email,channel:Referral,campaign:a"
-CUSTOMERS = customers.TOGETHER[0]
+CUSTOMERS, BY_ORDER = customers.BY_CUSTOMER, customers.BY_ORDER
 STATEMENTS = {
     "revenue": sql(shape(REVENUE)),
     "revenue_by_campaign": sql(shape(REVENUE, piece("campaign"))),
@@ -86,15 +86,11 @@ STATEMENTS = {
         shape([M.VISITS], piece("landing_page", where="device:mobile,country:dk"))
     ),
     "orders_by_campaign_and_prop": sql(shape([M.ORDERS], piece("campaign", "props.plan"))),
-    "organic_share_by_day_filtered": sql(
-        shape(
-            [M.VISITS],
-            piece(grain="day", where="campaign:a,campaign:b"),
-            wheres=((), ORGANIC),
-        )
+    "organic_visits_by_day_filtered": sql(
+        shape([M.VISITS], piece(grain="day", where="campaign:a,campaign:b"), own=ORGANIC)
     ),
-    "organic_share_in_new_york_by_day": sql(
-        shape([M.VISITS], piece(tz="America/New_York", grain="day"), wheres=((), ORGANIC))
+    "organic_visits_in_new_york_by_day": sql(
+        shape([M.VISITS], piece(tz="America/New_York", grain="day"), own=ORGANIC)
     ),
     "conversion_rate_of_a_cut_window": sql(shape([M.ORDERS, M.VISITS], piece(span=CUT))),
     "orders_by_landing_page_linear": sql(shape([M.ORDERS], piece("landing_page"), moved=True)),
@@ -103,14 +99,19 @@ STATEMENTS = {
     ),
     "visitors": counted(piece()),
     "visitors_in_new_york_by_day": counted(piece(tz="America/New_York", grain="day")),
+    "visitors_in_new_york": counted(piece(tz="America/New_York")),
+    "visitors_in_new_york_by_week": counted(piece(tz="America/New_York", grain="week")),
     "visitors_by_campaign": counted(piece("campaign")),
     "visitors_by_channel": counted(piece("channel", where=FILTERED)),
-    "customers": counted(piece(), *CUSTOMERS),
+    "customers": counted(piece(), *CUSTOMERS, *BY_ORDER[1:]),
+    "customers_in_new_york_by_day": counted(piece(tz="America/New_York", grain="day"), *CUSTOMERS),
+    "orders_of_customers_by_campaign": counted(piece("campaign"), *BY_ORDER),
     "customers_by_campaign_and_day": counted(
         piece("campaign", grain="day", where=FILTERED), *CUSTOMERS
     ),
     "customers_by_campaign_linear": counted(piece("campaign", model=Model.LINEAR), *CUSTOMERS),
     "retained_customers": counted(piece(horizon=90), Distinct.RETAINED_CUSTOMERS),
+    "retained_customers_by_campaign": counted(piece("campaign"), Distinct.RETAINED_CUSTOMERS),
     "respondents_by_survey": respondents.query(piece("survey"), ()).statement.text,
 }
 

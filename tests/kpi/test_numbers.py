@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from fractions import Fraction
 
 import pytest
@@ -66,3 +66,33 @@ def test_a_ratio_is_within_half_a_unit_of_its_17th_digit(value: Fraction) -> Non
 def test_what_a_model_split_is_published_to_the_last_millionth() -> None:
     third = Fraction(333_333_333_333_333_333, 10**6)
     assert count(third) == Decimal("333333333333.333333")
+
+
+def by_division(value: Fraction) -> tuple[Decimal, bool]:
+    """The decimal of a fraction, by division with more digits than any end needs; does it end?"""
+    with localcontext(Context(prec=1000)):
+        divided = Decimal(value.numerator) / Decimal(value.denominator)
+        return divided, Fraction(divided) == value
+
+
+def rounded(value: Fraction) -> Decimal:
+    context = Context(prec=17, rounding=ROUND_HALF_EVEN)
+    return context.divide(Decimal(value.numerator), Decimal(value.denominator))
+
+
+PUBLISHED = st.one_of(
+    st.fractions(),
+    st.fractions(max_denominator=10**30),
+    st.builds(Fraction, st.integers(-(10**30), 10**30), st.sampled_from([1, 10**6, 10**12, 7])),
+    st.builds(Fraction, st.integers(-(10**18), 10**18), st.integers(1, 10**9)),
+)
+
+
+@given(PUBLISHED)
+def test_numbers_are_those_of_the_definition(value: Fraction) -> None:
+    exact, ends = by_division(value)
+    assert amount(value) == (exact if ends else rounded(value))
+    is_short = ends and len(exact.normalize().as_tuple().digits) <= 15
+    assert ratio(value) == (exact if is_short else rounded(value))
+    assert count(value) == (value if value.denominator == 1 else amount(value))
+    assert all("E+" not in str(number) for number in (amount(value), ratio(value)))

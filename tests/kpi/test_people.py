@@ -75,14 +75,16 @@ TOO_MANY: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "customers": ("orders_per_customer", LONGER),
     "customers by channel": ("new_customer_rate", LONGER | {"by": "channel"}),
-    "who came back since": ("customer_retention", {"window": "yesterday"}),
+    "who came back": ("customer_retention", LONGER),
+    "who came back by channel": ("customer_retention", LONGER | {"by": "channel"}),
     "respondents": ("respondents", LONGER),
 }
 FEW: dict[str, tuple[str, dict[str, Any]]] = {
     "visitors of days": ("visitors", LONGER),
     "visitors of a day": ("visitors", {"window": "yesterday", "by": "channel"}),
     "visitors of months": ("visitors", MARCH | {"by": "campaign"}),
-    "customers of a day": ("orders_per_customer", {"window": "yesterday"}),
+    "customers of a day": ("orders_per_customer", {"window": "yesterday", "by": "channel"}),
+    "who came back since": ("customer_retention", {"window": "yesterday", "by": "channel"}),
     "respondents of a day": ("respondents", {"window": "yesterday"}),
 }
 

@@ -12,10 +12,11 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.domain.access import Site
+from service.store.columns import AGAIN
 from tests.kpi.world import CATALOGUE, NOW, World
 
 BIG = {"event", "event_any", "rollup_quarter", "rollup_day", "rollup_recency", "rollup_month",
-       "rollup_total", "visit",
+       "rollup_total", "rollup_total_quarter", "visit",
        "conversion", "message", "lead", "statement", "answer"}  # fmt: skip
 
 # Another site's rows are there as well: an index that ignored the site would find them, too.
@@ -31,11 +32,14 @@ INSERT INTO rollup_month SELECT site_id, date_trunc('month', bucket, 'Europe/Cop
     sum(value), measure, currency FROM rollup_day GROUP BY 1, 2, 3, 5, 6;
 INSERT INTO rollup_total SELECT site_id, bucket, 0, sum(value), measure, currency FROM rollup_day
     GROUP BY 1, 2, 5, 6;
+INSERT INTO rollup_total_quarter SELECT site_id, bucket, 0, sum(value), measure, currency
+    FROM rollup_quarter GROUP BY 1, 2, 5, 6;
 INSERT INTO dimension SELECT s, d, 'Email', 'own', 'mail', 'c' || d
     FROM generate_series({first}, {first} + 1) s CROSS JOIN generate_series(1, 49) d;
 INSERT INTO detail SELECT s, d, '/page/' || d, 'DK', 'mobile', '{{"plan": "pro"}}'
     FROM generate_series({first}, {first} + 1) s CROSS JOIN generate_series(1, 99) d;
-INSERT INTO visit SELECT site_id, n, at, at, CASE WHEN n % 3 = 0 THEN at - interval '9 days' END,
+INSERT INTO visit SELECT site_id, n, at, at, CASE WHEN n % 3 = 0 THEN
+        at - CASE WHEN n % 30 = 0 THEN interval '1 hour' ELSE interval '9 days' END END,
     n % 50, 1, 0, 1, n % 100 FROM n;
 INSERT INTO rollup_recency SELECT site_id, date_trunc('day', at, 'Europe/Copenhagen'), '-infinity',
     scope * (n % 50), 1, scope FROM n CROSS JOIN unnest('{{0,1}}'::smallint[]) scope;
@@ -43,7 +47,9 @@ INSERT INTO conversion SELECT site_id, n, 0, at, n % 20 = 0, gen_random_uuid(),
     md5((n / 4)::text)::uuid, n, 'DKK', 1, NULL, 1, NULL, true, 0, n % 50, NULL,
     at - interval '2 days', 2, '[["a", 2, 1]]', n % 100, n % 100,
     CASE WHEN n % 2 = 0 THEN ARRAY[3, n % 50] END, CASE WHEN n % 2 = 0 THEN ARRAY[3, n % 100] END,
-    CASE WHEN n % 2 = 0 THEN ARRAY[1, 1000] END FROM n;
+    CASE WHEN n % 2 = 0 THEN ARRAY[1, 1000] END,
+    CASE WHEN n % 4 > 0 AND n % 20 <> 0 THEN at - interval '8 days' END, NULL,
+    n % 4 = 1 AND n % 20 <> 0 FROM n;
 INSERT INTO message SELECT site_id, gen_random_uuid(), at, 0, at, 0 FROM n;
 INSERT INTO lead SELECT site_id, gen_random_uuid(), at, 1, 1, 0, NULL, NULL, NULL, 0, 0, NULL
     FROM n;
@@ -84,6 +90,17 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for part in plan.get("Plans", []):
         yield from nodes(part)
+
+
+async def connected(world: World) -> asyncpg.Connection[Any]:
+    url = world.engine.url.render_as_string(hide_password=False).replace("+asyncpg", "")
+    return await asyncpg.connect(url)
+
+
+async def plan_of(connection: asyncpg.Connection[Any], sql: str, values: Any) -> dict[str, Any]:
+    found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *values)
+    plan: dict[str, Any] = json.loads(found)[0]["Plan"]
+    return plan
 
 
 EVERYTHING = tuple(kpi.id for kpi in CATALOGUE)
@@ -140,12 +157,10 @@ async def test_no_form_reads_a_whole_table(
         if any(f" {name}" in sql for name in BIG) and not sql.startswith("EXPLAIN")
     ]
     assert reads
-    url = filled.engine.url.render_as_string(hide_password=False).replace("+asyncpg", "")
-    connection = await asyncpg.connect(url)
+    connection = await connected(filled)
     try:
         for sql, values in reads:
-            found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *values)
-            for node in nodes(json.loads(found)[0]["Plan"]):
+            for node in nodes(await plan_of(connection, sql, values)):
                 whole = node["Node Type"] == "Seq Scan" and node["Relation Name"] in BIG
                 assert not whole, (node["Relation Name"], sql)
                 if node.get("Index Name", "").startswith("rollup"):
@@ -154,6 +169,48 @@ async def test_no_form_reads_a_whole_table(
                     assert f"{told_apart} = " in node["Index Cond"], sql
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize("tz", ["America/New_York", "Asia/Kathmandu"])
+@pytest.mark.parametrize("grain", ["day", "hour"])
+async def test_of_visits_only_those_are_read_that_may_be_of_the_same_day(
+    filled: World, asked: list[tuple[str, Any]], tz: str, grain: str
+) -> None:
+    """By the index that holds nothing else; visits as such are counted by rollups of totals."""
+    await filled.ask("visitors", window="last_30_days", grain=grain, tz=tz)
+    (read,) = [one for one in asked if AGAIN in one[0] and not one[0].startswith("EXPLAIN")]
+    connection = await connected(filled)
+    try:
+        scans = [node for node in nodes(await plan_of(connection, *read)) if "Index Name" in node]
+    finally:
+        await connection.close()
+    found = {node["Index Name"]: node["Node Type"] for node in scans}
+    assert found.pop("visit_again") == "Index Only Scan"
+    assert found
+    assert set(found) <= {"rollup_total_measure", "rollup_total_quarter_measure"}
+
+
+@pytest.mark.parametrize("series", [{}, {"grain": "day"}, {"grain": "day", "tz": "Asia/Kathmandu"}])
+async def test_customers_of_all_dimensions_are_counted_along_an_index(
+    filled: World, asked: list[tuple[str, Any]], series: dict[str, str]
+) -> None:
+    """Nothing is grouped, sorted or looked up in the table."""
+    kpis = ("returning_customer_rate", "new_customer_rate", "repeat_purchase_rate",
+            "orders_per_customer", "customer_retention")  # fmt: skip
+    await filled.ask(*kpis, window="last_30_days", **series)
+    reads = [one for one in asked if "FROM conversion" in one[0] and "EXPLAIN" not in one[0]]
+    assert len(reads) == (4 if series else 2)
+    connection = await connected(filled)
+    try:
+        found = [node for one in reads for node in nodes(await plan_of(connection, *one))]
+    finally:
+        await connection.close()
+    scans = {node["Index Name"]: node["Node Type"] for node in found if "Index Name" in node}
+    of_index = "Index Only Scan"
+    assert scans == {"conversion_chain": of_index, "conversion_retained": of_index}
+    joined = {"Nested Loop", "Function Scan", "Subquery Scan"} if series else {"Subquery Scan"}
+    assert {node["Node Type"] for node in found} <= {of_index, "Aggregate", *joined}
+    assert {node["Strategy"] for node in found if "Strategy" in node} == {"Plain"}
 
 
 async def test_a_question_takes_few_statements(filled: World, asked: list[tuple[str, Any]]) -> None:

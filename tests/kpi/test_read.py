@@ -25,6 +25,7 @@ from service.kpi.formula import Quantity
 from service.kpi.grains import bounds
 from service.kpi.money import MissingRate
 from service.kpi.read import read
+from service.kpi.run import LISTENER, Listener
 from service.kpi.windows import explicit_window
 from service.store.fx import FxRate, put_rates
 from tests.kpi.world import at
@@ -96,7 +97,9 @@ async def site(warehouse: AsyncEngine, make_site: Callable[..., Awaitable[Site]]
         ]
         for row in rollups:
             values = dict(zip("dvmc", row, strict=True))
-            await put(rows.format("quarter"), values | {"at": LATE if values["c"] else EARLY})
+            quarter = values | {"at": LATE if values["c"] else EARLY}
+            await put(rows.format("quarter"), quarter)
+            await put(rows.format("total_quarter"), quarter | {"d": 0})
             await put(rows.format("day"), values | {"at": at("2026-03-09T23:00")})
             await put(rows.format("month"), values | {"at": at("2026-02-28T23:00")})
             await put(rows.format("total"), values | {"at": at("2026-03-09T23:00"), "d": 0})
@@ -189,6 +192,22 @@ async def test_all_models_agree_on_a_total(ask: Ask) -> None:
 async def test_filters(ask: Ask, where: str, visits: int) -> None:
     found = amounts(await ask(M.VISITS, where=where), M.VISITS)
     assert found == ({1: visits} if visits else {})
+
+
+async def test_a_filter_is_looked_up_as_rows_are_read(ask: Ask, warehouse: AsyncEngine) -> None:
+    """Which dimensions pass is found out once; what does not is neither joined nor summed."""
+    listener = Listener(SystemClock())
+    listening = LISTENER.set(listener)
+    await ask(M.VISITS, where="channel:email", grain="day", tz="Asia/Kathmandu")
+    LISTENER.reset(listening)
+    (ran,) = listener.ran
+    async with warehouse.connect() as connection:
+        found = await connection.scalars(text(f"EXPLAIN {ran.sql}"), ran.values)
+        plan = "\n".join(found)
+    # Days, quarter hours at both ends of them, and those that move between buckets.
+    assert plan.count("hashed SubPlan") == 4
+    assert plan.count("CTE passing") == 1
+    assert "Join" not in plan
 
 
 async def test_several_dimensions_at_once(ask: Ask) -> None:

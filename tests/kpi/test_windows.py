@@ -18,6 +18,7 @@ from service.kpi.windows import (
     between,
     explicit_window,
     floor,
+    local_text,
     parse_instant,
     preset_window,
     resolve,
@@ -212,3 +213,10 @@ def test_months_quarters_years_and_changes_of_clocks_in_copenhagen() -> None:
         assert window.end == datetime.fromisoformat(row["end_utc_exclusive"]), label
         assert (window.end - window.start) / HOUR == row["hours"], label
         assert floor(window.start.astimezone(COPENHAGEN).date(), unit) == first
+
+
+def test_an_hour_that_occurs_twice_is_told_apart() -> None:
+    """Python says that both are equal, which a memory of texts must not believe."""
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=COPENHAGEN)
+    for at, offset in ((first, "+02:00"), (first.replace(fold=1), "+01:00")):
+        assert local_text(at, COPENHAGEN) == f"2026-10-25T02:30:00{offset}"

@@ -27,7 +27,9 @@ def local_day(zone: str) -> Callable[[datetime], object]:
 
 
 async def check_rollups(engine: AsyncEngine, site: Site, expected: list[Added]) -> None:
-    assert await rollup(engine, site.id, "rollup_quarter") == summed(expected, quarter)
+    quarters = await rollup(engine, site.id, "rollup_quarter")
+    assert quarters == summed(expected, quarter)
+    assert await rollup(engine, site.id, "rollup_total_quarter") == of_all_dimensions(quarters)
     days = await rollup(engine, site.id, "rollup_day")
     zone = ZoneInfo(site.timezone)
     by_date = {
@@ -42,10 +44,8 @@ async def check_coarser(engine: AsyncEngine, site: Site, days: dict[tuple[Any, .
     """Months are their days, and the totals of days are all dimensions together."""
     zone = ZoneInfo(site.timezone)
     months: Counter[tuple[object, ...]] = Counter()
-    totals: Counter[tuple[object, ...]] = Counter()
     for (at, measure, currency, dim), value in days.items():
         months[at.astimezone(zone).strftime("%Y-%m"), measure, currency, dim] += value
-        totals[at, measure, currency, 0] += value
     stored = {
         (at.astimezone(zone).strftime("%Y-%m"), measure, currency, dim): value
         for (at, measure, currency, dim), value in (
@@ -53,8 +53,14 @@ async def check_coarser(engine: AsyncEngine, site: Site, days: dict[tuple[Any, .
         ).items()
     }
     assert stored == {key: value for key, value in months.items() if value}
-    found = await rollup(engine, site.id, "rollup_total")
-    assert found == {key: value for key, value in totals.items() if value}
+    assert await rollup(engine, site.id, "rollup_total") == of_all_dimensions(days)
+
+
+def of_all_dimensions(rows: dict[tuple[Any, ...], int]) -> dict[tuple[object, ...], int]:
+    totals: Counter[tuple[object, ...]] = Counter()
+    for (at, measure, currency, _), value in rows.items():
+        totals[at, measure, currency, 0] += value
+    return {key: value for key, value in totals.items() if value}
 
 
 async def check_edges(

@@ -15,6 +15,14 @@ from service.store.engine import reading
 from tests.project.recount import Sums
 
 TABLES = ("visit", "message", "lead", "conversion", "statement", "identity", "answer")
+ROLLUPS = (
+    "rollup_quarter",
+    "rollup_day",
+    "rollup_month",
+    "rollup_total",
+    "rollup_total_quarter",
+)
+"""Those of measures."""
 
 _EDGES = [text(edge_contributions(fact)) for fact in FACTS]
 _DETAILED = [text(edge_contributions(fact)) for fact in read_from(detailed=True)]

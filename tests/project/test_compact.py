@@ -10,9 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.domain.access import Site
-from service.project.compact import compact
+from service.project.compact import TIERS, compact
+from service.project.rebuild import DERIVED
 from service.project.rollups import LARGEST
 from service.store.engine import reading, writing
+from service.store.tables import metadata
+from tests.project.facts import ROLLUPS
 
 NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -34,7 +37,13 @@ ROWS: tuple[tuple[Key, list[int], list[int]], ...] = (
 """A key, its rows, and its rows after compaction."""
 
 
-@pytest.mark.parametrize("tier", ["rollup_quarter", "rollup_day", "rollup_month"])
+def test_every_rollup_is_compacted_and_rebuilt() -> None:
+    rollups = {name for name in metadata.tables if name.startswith("rollup_")}
+    assert set(TIERS) == rollups
+    assert rollups <= set(DERIVED)
+
+
+@pytest.mark.parametrize("tier", ROLLUPS)
 async def test_rows_with_one_key_become_one(
     engine: AsyncEngine, new_site: Callable[..., Awaitable[Site]], tier: str
 ) -> None:

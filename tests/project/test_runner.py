@@ -23,7 +23,7 @@ from service.project import compact, runner
 from service.project.backlog import lock
 from service.project.rebuild import rebuild
 from service.project.runner import Runner
-from service.store.freshness import wait_until_projected
+from service.store.freshness import reading_projected
 from tests.clock import FixedClock
 from tests.project.agreement import check_rollups
 from tests.project.facts import crowded, facts
@@ -358,7 +358,8 @@ async def test_a_read_waits_for_the_runner(engine: AsyncEngine, new_site: NewSit
         log = await append(engine, site.id, some_rows(1))
         asked = clock.now()
         awake.wake()
-        assert await wait_until_projected(engine, site.id, 10.0, clock) >= asked
+        async with reading_projected(engine, site.id, 10.0, clock) as (_, as_of):
+            assert as_of >= asked
         await check_rollups(engine, site, recount(log))
 
 

@@ -1,4 +1,4 @@
-"""Migration 0002 fills what it adds: afterwards a database is as if it had always been there."""
+"""Migrations fill what they add: afterwards a database is as if it had always been there."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from service.kit.clock import SystemClock
 from service.project.runner import Runner
 from service.store.engine import reading
 from service.store.migrate import script_location
-from tests.project.facts import facts, rollup
+from tests.project.facts import ROLLUPS, facts, rollup
 from tests.project.log import Row, append, uid
 from tests.project.streams import Stream, streams
 from tests.project.test_recount import NewSite, credit_anew, play
 
 NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
-TIERS = ("rollup_quarter", "rollup_day", "rollup_month", "rollup_total")
+FILLING = ("0002_any_question", "0004_chains")
 
 BEFORE = """
 DELETE FROM answer;
 DELETE FROM rollup_month;
 DELETE FROM rollup_total;
+DELETE FROM rollup_total_quarter;
 DELETE FROM rollup_recency;
 DELETE FROM identity;
 UPDATE conversion SET lead = NULL;
@@ -36,13 +37,14 @@ DELETE FROM rollup_day WHERE measure >= 1000;
 UPDATE visit SET campaign_key = 0, campaign_previous_at = NULL;
 UPDATE conversion SET touch_dims = NULL, touch_details = NULL, touch_weights = NULL;
 UPDATE lead SET touch_dims = NULL, touch_details = NULL, touch_weights = NULL;
+UPDATE conversion SET previous_at = NULL, repeated_at = NULL, follows_new = false;
 """
-"""Takes away what the version before did not have."""
+"""Takes away what the first version did not have."""
 
 
-def fill() -> str:
-    path = script_location() / "versions" / "0002_any_question.py"
-    spec = spec_from_file_location("any_question", path)
+def fill(migration: str) -> str:
+    path = script_location() / "versions" / f"{migration}.py"
+    spec = spec_from_file_location(migration, path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -53,7 +55,7 @@ def fill() -> str:
 
 async def upgrade(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        for statement in (BEFORE + fill()).split(";\n"):
+        for statement in (BEFORE + "".join(map(fill, FILLING))).split(";\n"):
             if statement.strip():
                 await connection.execute(text(statement))
 
@@ -65,7 +67,7 @@ async def state(engine: AsyncEngine, site_ids: list[int]) -> list[Any]:
     )
     found: list[Any] = []
     for site_id in site_ids:
-        found += [await rollup(engine, site_id, tier) for tier in TIERS]
+        found += [await rollup(engine, site_id, tier) for tier in ROLLUPS]
         found.append(await facts(engine, site_id))
         async with reading(engine) as connection:
             found.append((await connection.execute(recency, {"site_id": site_id})).all())

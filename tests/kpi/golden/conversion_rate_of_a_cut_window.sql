@@ -1,4 +1,4 @@
-SELECT t.bucket, t.measure, t.currency, sum(t.value) AS sum_0
+SELECT t.bucket, t.measure, t.currency, sum(t.value) AS value
 FROM (
 SELECT 1 AS bucket, r.measure, r.currency, r.value
 FROM rollup_total AS r
@@ -6,12 +6,12 @@ WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
   AND r.bucket >= :days_0_from AND r.bucket < :days_0_to
 UNION ALL
 SELECT 1 AS bucket, r.measure, r.currency, r.value
-FROM rollup_quarter AS r
+FROM rollup_total_quarter AS r
 WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
   AND r.bucket >= :quarters_0_from AND r.bucket < :quarters_0_to
 UNION ALL
 SELECT 1 AS bucket, r.measure, r.currency, r.value
-FROM rollup_quarter AS r
+FROM rollup_total_quarter AS r
 WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
   AND r.bucket >= :quarters_1_from AND r.bucket < :quarters_1_to
 UNION ALL

@@ -1,15 +1,9 @@
-SELECT p.bucket, count(*) AS distinct_customers, count(*) FILTER (WHERE p.is_first) AS first_time_customers, count(*) FILTER (WHERE p.orders >= 2) AS repeat_customers, count(*) FILTER (WHERE p.orders >= 2 OR NOT p.is_first) AS returning_customers, sum(p.orders)::bigint AS orders_of_customers
-FROM (
 SELECT 1 AS bucket, q.*
 FROM (
-SELECT o.customer, bool_or(o.is_new) AS is_first, sum(o.quantity) AS orders
-FROM (
-SELECT s.customer, s.is_new, s.quantity, s.occurred_at
+SELECT count(*) FILTER (WHERE (s.previous_at IS NULL OR s.previous_at < :from)) AS distinct_customers, count(*) FILTER (WHERE s.is_new) AS first_time_customers, count(*) FILTER (WHERE (s.quantity >= 2 OR s.previous_at >= :from)
+        AND (s.repeated_at IS NULL OR s.repeated_at < :from)) AS repeat_customers, count(*) FILTER (WHERE (s.previous_at IS NULL OR s.previous_at < :from) AND (NOT s.is_new OR s.quantity >= 2)
+        OR s.follows_new AND s.previous_at >= :from AND s.repeated_at IS NULL) AS returning_customers, sum(s.quantity)::bigint AS orders_of_customers
 FROM conversion AS s
 WHERE s.site_id = :site_id AND s.occurred_at >= :from AND s.occurred_at < :to
-  AND NOT s.refund AND s.customer IS NOT NULL AND true
-) AS o
-GROUP BY 1
+  AND NOT s.refund AND s.customer IS NOT NULL
 ) AS q
-) AS p
-GROUP BY 1

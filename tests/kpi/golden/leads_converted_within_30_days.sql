@@ -1,4 +1,4 @@
-SELECT t.bucket, t.measure, t.currency, sum(t.value) AS sum_0
+SELECT t.bucket, t.measure, t.currency, sum(t.value) AS value
 FROM (
 SELECT 1 AS bucket, e.measure, e.currency, e.value
 FROM (

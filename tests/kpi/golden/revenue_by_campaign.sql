@@ -1,4 +1,4 @@
-SELECT s.bucket, s.measure, s.currency, coalesce(d.campaign, '') AS label, sum(s.value) AS sum_0
+SELECT s.bucket, s.measure, s.currency, coalesce(d.campaign, '') AS label, sum(s.value) AS value
 FROM (
 SELECT t.bucket, t.measure, t.currency, t.dim_id, sum(t.value) AS value
 FROM (

@@ -1,4 +1,11 @@
-SELECT s.bucket, s.measure, s.currency, coalesce(d.channel, '') AS label, coalesce(d.campaign, '') AS label1, sum(s.value) AS sum_0
+WITH passing AS MATERIALIZED (
+SELECT d.dim_id FROM (
+SELECT n.dim_id, n.campaign FROM dimension AS n WHERE n.site_id = :site_id
+UNION ALL SELECT 0, ''
+) AS d
+WHERE starts_with(coalesce(d.campaign, ''), CAST(:prefix_campaign_0 AS text)) AND NOT (coalesce(d.campaign, '') IN (CAST(:not_campaign_0 AS text)))
+)
+SELECT s.bucket, s.measure, s.currency, coalesce(d.channel, '') AS label, coalesce(d.campaign, '') AS label1, sum(s.value) AS value
 FROM (
 SELECT t.bucket, t.measure, t.currency, t.dim_id, sum(t.value) AS value
 FROM (
@@ -6,9 +13,10 @@ SELECT 1 AS bucket, r.measure, r.currency, r.value, r.dim_id
 FROM rollup_month AS r
 WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
   AND r.bucket >= :months_0_from AND r.bucket < :months_0_to
+  AND (r.dim_id IN (SELECT p.dim_id FROM passing AS p)) IS TRUE
 ) AS t
 GROUP BY t.bucket, t.measure, t.currency, t.dim_id
 ) AS s
 LEFT JOIN dimension AS d ON d.site_id = :site_id AND d.dim_id = s.dim_id
-WHERE starts_with(coalesce(d.campaign, ''), CAST(:prefix_campaign_0 AS text)) AND NOT (coalesce(d.campaign, '') IN (CAST(:not_campaign_0 AS text)))
+WHERE true
 GROUP BY 1, 2, 3, 4, 5

@@ -1,8 +1,15 @@
-SELECT s.bucket, s.measure, s.currency, s.product AS label, sum(s.value) AS sum_0
+WITH passing AS MATERIALIZED (
+SELECT d.dim_id FROM (
+SELECT n.dim_id, n.campaign FROM dimension AS n WHERE n.site_id = :site_id
+UNION ALL SELECT 0, ''
+) AS d
+WHERE coalesce(d.campaign, '') IN (CAST(:campaign_0 AS text))
+)
+SELECT s.bucket, s.measure, s.currency, s.product AS label, sum(s.value) AS value
 FROM (
-SELECT t.bucket, t.measure, t.currency, t.dim_id, t.product, sum(t.value) AS value
+SELECT t.bucket, t.measure, t.currency, t.product, sum(t.value) AS value
 FROM (
-SELECT 1 AS bucket, e.measure, e.currency, e.value, e.dim_id, e.product
+SELECT 1 AS bucket, e.measure, e.currency, e.value, e.product
 FROM (
 SELECT c.at, c.measure, c.currency, c.dim_id, c.detail_id, c.own_id, c.product, c.value AS value FROM conversion AS r CROSS JOIN LATERAL (VALUES (r.occurred_at, 41::smallint, r.currency, r.dim_id, r.detail_id, r.own_detail, '', (CASE WHEN r.refund THEN 0 ELSE r.value - coalesce((SELECT sum((line->>2)::bigint) FROM jsonb_array_elements(r.lines) AS line), 0) END)::bigint), (r.occurred_at, 42::smallint, r.currency, r.dim_id, r.detail_id, r.own_detail, '', (CASE WHEN r.refund THEN r.value ELSE 0 END)::bigint) UNION ALL SELECT f.at, f.measure, f.currency, r.dim_id, r.detail_id, r.own_detail, f.product, f.value FROM (
     SELECT a.at, a.measure, a.currency, line->>0, a.value
@@ -14,9 +21,9 @@ SELECT c.at, c.measure, c.currency, c.dim_id, c.detail_id, c.own_id, c.product, 
     OR (r.refund AND r.order_at >= :edge_0_from AND r.order_at < :edge_0_to)) AND c.at >= :edge_0_from AND c.at < :edge_0_to
 ) AS e
 WHERE e.measure = ANY(CAST(:measures AS smallint[]))
+  AND (e.dim_id IN (SELECT p.dim_id FROM passing AS p)) IS TRUE
 ) AS t
-GROUP BY t.bucket, t.measure, t.currency, t.dim_id, t.product
+GROUP BY t.bucket, t.measure, t.currency, t.product
 ) AS s
-LEFT JOIN dimension AS d ON d.site_id = :site_id AND d.dim_id = s.dim_id
-WHERE coalesce(d.campaign, '') IN (CAST(:campaign_0 AS text))
+WHERE true
 GROUP BY 1, 2, 3, 4

@@ -1,4 +1,4 @@
-SELECT t.bucket, t.measure, t.currency, t.day, sum(t.value) AS sum_0
+SELECT t.bucket, t.measure, t.currency, t.day, sum(t.value) AS value
 FROM (
 SELECT 1 AS bucket, r.measure, r.currency, r.value, (r.bucket AT TIME ZONE CAST(:zone AS text))::date AS day
 FROM rollup_total AS r

@@ -1,10 +1,49 @@
-SELECT b.bucket, c.*
-FROM unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
+SELECT s.bucket, sum(s.visits)::bigint AS visitors
+FROM (
+SELECT t.bucket, t.value AS visits
+FROM (
+SELECT t.bucket, t.measure, t.currency, sum(t.value) AS value
+FROM (
+SELECT width_bucket(r.bucket, CAST(:starts AS timestamptz[])) AS bucket, r.measure, r.currency, r.value
+FROM rollup_total AS r
+WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
+  AND r.bucket >= :days_0_from AND r.bucket < :days_0_to
+UNION ALL
+SELECT width_bucket(r.bucket, CAST(:starts AS timestamptz[])) AS bucket, r.measure, r.currency, r.value
+FROM rollup_total_quarter AS r
+WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
+  AND r.bucket >= :quarters_0_from AND r.bucket < :quarters_0_to
+UNION ALL
+SELECT width_bucket(r.bucket, CAST(:starts AS timestamptz[])) AS bucket, r.measure, r.currency, r.value
+FROM rollup_total_quarter AS r
+WHERE r.site_id = :site_id AND r.measure = ANY(CAST(:measures AS smallint[]))
+  AND r.bucket >= :quarters_1_from AND r.bucket < :quarters_1_to
+UNION ALL
+SELECT v.bucket, m.measure, q.currency, q.value * v.sign
+FROM unnest(CAST(:shifts_from AS timestamptz[]), CAST(:shifts_to AS timestamptz[]),
+  CAST(:shifts_gains AS integer[]), CAST(:shifts_loses AS integer[])) AS c (start_at, end_at, gains, loses)
+CROSS JOIN unnest(CAST(:measures AS smallint[])) AS m (measure)
+CROSS JOIN LATERAL (
+SELECT r.currency, sum(r.value) AS value
+FROM rollup_total_quarter AS r
+WHERE r.site_id = :site_id AND r.measure = m.measure
+  AND r.bucket >= c.start_at AND r.bucket < c.end_at
+GROUP BY 1
+) AS q
+CROSS JOIN LATERAL (VALUES (c.gains, 1), (c.loses, -1)) AS v (bucket, sign)
+) AS t
+GROUP BY t.bucket, t.measure, t.currency
+) AS t
+UNION ALL
+SELECT b.bucket, -c.visits
+FROM unnest(CAST(:begins AS timestamptz[]), CAST(:ends AS timestamptz[]))
     WITH ORDINALITY AS b (start_at, end_at, bucket)
 CROSS JOIN LATERAL (
-    SELECT count(*) AS visitors
+    SELECT count(*) AS visits
     FROM visit AS v
     WHERE v.site_id = :site_id AND v.started_at >= b.start_at AND v.started_at < b.end_at
-      AND (v.previous_at IS NULL OR v.previous_at < b.start_at)
+      AND v.previous_at >= b.start_at AND (started_at - previous_at) <= '25:00:00'::interval
 ) AS c
-WHERE c.visitors > 0
+) AS s
+GROUP BY s.bucket
+HAVING sum(s.visits) > 0
