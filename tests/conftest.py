@@ -20,6 +20,26 @@ from service.store.migrate import migrate
 # Durability is proved by tests of its own, which start a server with the real settings.
 FAST_AND_LOOSE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 TEMPLATE = "kompas_template"
+TESTS = Path(__file__).parent
+SLOWEST = (
+    "cli/test_serve.py",
+    "project/test_recount.py",
+    "kpi/test_recount.py",
+    "acceptance/test_real_weblog.py",
+    "acceptance/test_real_data.py",
+    "deploy/test_dashboard.py",
+    "project/test_plans.py",
+    "test_openapi.py",
+    "store/test_embedded.py",
+    "ingest/test_properties.py",
+)
+"""Files that start first, so that no worker is left alone with one of them in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts files; tests stay in the order of their file."""
+    first = {TESTS / name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
 
 
 @dataclass(frozen=True)
@@ -65,7 +85,7 @@ async def database(postgres_url: str, template: str) -> AsyncIterator[Database]:
     """A fresh clone of the migrated database."""
     name = f"test_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     url = _address(postgres_url, name)
     engine = make_engine(url)
     yield Database(url, engine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncpg
@@ -26,7 +27,7 @@ async def cloned(postgres_url: str, template: str) -> AsyncIterator[AsyncEngine]
     """An engine on a fresh clone of the migrated database, for a whole module of tests."""
     name = f"doors_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     head, _, query = postgres_url.partition("?")
     engine = make_engine(f"{head.rsplit('/', 1)[0]}/{name}?{query}")
     yield engine
@@ -41,20 +42,21 @@ async def doors(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client whose key has these scopes (default: admin) for a new site `shop`.
 
-    Without `worker=True` nothing is projected.
+    Without `worker=True` nothing is projected. The spool is in a folder of its own.
     """
     site = await create_site(engine, SLUG, "Shop", "Europe/Copenhagen", "DKK")
     key = await create_key(engine, site.id, "test", frozenset(scopes or {Scope.ADMIN}))
-    given = load_settings(**{"worker": False, **settings})
-    async with (
-        running(engine, given, SystemClock()) as app,
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://kompas",
-            headers={"Authorization": f"Bearer {key}"},
-        ) as client,
-    ):
-        yield client
+    with TemporaryDirectory() as folder:
+        given = load_settings(**{"worker": False, "spool_dir": folder, **settings})
+        async with (
+            running(engine, given, SystemClock()) as app,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app),
+                base_url="http://kompas",
+                headers={"Authorization": f"Bearer {key}"},
+            ) as client,
+        ):
+            yield client
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> Any:

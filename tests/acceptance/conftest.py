@@ -16,7 +16,7 @@ async def service(postgres_url: str, template: str) -> AsyncIterator[Service]:
     head, _, query = postgres_url.partition("?")
     name = f"acceptance_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     await admin.close()
     with kompas_serve(
         KOMPAS_DATABASE_URL=f"{head.rsplit('/', 1)[0]}/{name}?{query}",

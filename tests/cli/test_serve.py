@@ -16,6 +16,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from service.store.embedded import EmbeddedPostgres
+from tests.conftest import FAST_AND_LOOSE, Database
 from tests.running import ADMIN_KEY, Service, free_port, kompas_serve
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +30,22 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for parent in (folder, folder.parent, folder.parent.parent):
         parent.chmod(0o755)
     return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(home: Path) -> Path:
+    """A database cluster that was stopped in good order, to be copied: initdb takes its time."""
+    server = EmbeddedPostgres(home / "made", settings=FAST_AND_LOOSE)
+    server.start()
+    server.stop()
+    return server.cluster
+
+
+def copied(cluster: Path, data_dir: Path) -> Path:
+    """A data directory as if it had been started once."""
+    data_dir.mkdir()
+    subprocess.run(["cp", "-a", cluster, data_dir], check=True)  # with its owner
+    return data_dir
 
 
 def kompas(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -63,7 +81,10 @@ JANUARY = {"from": "2026-01-01", "to": "2026-02-01"}
 
 
 def test_life_of_an_embedded_service(home: Path) -> None:
-    """First start, stop, quick second start with the same data, kill -9, start again."""
+    """First start, stop, quick second start with the same data, kill -9, start again.
+
+    No second service starts on the directory of a running one.
+    """
     data = home / "life"
     with kompas_serve(KOMPAS_DATA_DIR=str(data), KOMPAS_BOOTSTRAP_ADMIN_KEY="") as service:
         assert service.process
@@ -73,6 +94,7 @@ def test_life_of_an_embedded_service(home: Path) -> None:
         (service.key,) = re.findall(r"sk_[\w-]{20,}", greeting)
         spend(service, "100.25")
         assert postmaster(data)
+        refused(kompas("serve", "--port", "0", KOMPAS_DATA_DIR=str(data)), str(data), "in use")
     assert postmaster(data) is None, "SIGTERM also stops the database"
 
     started = time.monotonic()
@@ -104,9 +126,9 @@ def test_life_of_an_embedded_service(home: Path) -> None:
     assert postmaster(data) is None
 
 
-def test_sigterm_answers_what_is_under_way(home: Path) -> None:
+def test_sigterm_answers_what_is_under_way(cluster: Path, home: Path) -> None:
     """A request whose body arrives after SIGTERM is answered, then the service exits with 0."""
-    with kompas_serve(KOMPAS_DATA_DIR=str(home / "drain")) as service:
+    with kompas_serve(KOMPAS_DATA_DIR=str(copied(cluster, home / "drain"))) as service:
         body = b'{"source":"google","date":"2026-01-05","cost":"1","currency":"DKK"}'
         head = (
             f"POST /v1/ad-spend HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN_KEY}\r\n"
@@ -125,10 +147,11 @@ def test_sigterm_answers_what_is_under_way(home: Path) -> None:
         assert service.process.wait(15) == 0
 
 
-def test_a_database_that_dies_beside_its_service_comes_back(home: Path) -> None:
-    with kompas_serve(KOMPAS_DATA_DIR=str(home / "dies")) as service:
+def test_a_database_that_dies_beside_its_service_comes_back(cluster: Path, home: Path) -> None:
+    data = copied(cluster, home / "dies")
+    with kompas_serve(KOMPAS_DATA_DIR=str(data)) as service:
         spend(service, "12")
-        server = postmaster(home / "dies")
+        server = postmaster(data)
         assert server
         os.kill(server, signal.SIGKILL)
         body = {"source": "google", "date": "2026-01-06", "cost": "3", "currency": "DKK"}
@@ -186,18 +209,11 @@ def test_a_wrong_database_url_is_one_sentence(url: str, word: str) -> None:
     assert "hidden" not in result.stderr
 
 
-def test_a_data_directory_of_another_major_version(home: Path) -> None:
-    data = home / "older"
-    with kompas_serve(KOMPAS_DATA_DIR=str(data)):
-        pass
+def test_a_data_directory_of_another_major_version(cluster: Path, home: Path) -> None:
+    data = copied(cluster, home / "older")
     (version,) = data.glob("*/PG_VERSION")
     version.write_text("17\n")
     refused(kompas("serve", "--port", "0", KOMPAS_DATA_DIR=str(data)), "17", "18")
-
-
-def test_a_second_service_on_the_same_data_directory(home: Path) -> None:
-    with kompas_serve(KOMPAS_DATA_DIR=str(home / "twice")):
-        refused(kompas("serve", "--port", "0", KOMPAS_DATA_DIR=str(home / "twice")))
 
 
 @pytest.fixture
@@ -234,14 +250,14 @@ def test_a_wheel_carries_the_migrations(tmp_path: Path) -> None:
     assert any(re.fullmatch(r"service/store/migrations/versions/0001_\w+\.py", n) for n in names)
 
 
-def test_logs_carry_a_request_id_and_nobody(home: Path) -> None:
+def test_logs_carry_a_request_id_and_nobody(database: Database) -> None:
     """At level info each request is one JSON line without query, address or user agent."""
     port = free_port()
     command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
     env = {
         **os.environ,
         "KOMPAS_BOOTSTRAP_ADMIN_KEY": ADMIN_KEY,
-        "KOMPAS_DATA_DIR": str(home / "logs"),
+        "KOMPAS_DATABASE_URL": database.url,
         "KOMPAS_LOG_LEVEL": "info",
         "KOMPAS_LOG_FORMAT": "json",
     }

@@ -19,7 +19,7 @@ async def service(postgres_url: str, template: str) -> AsyncIterator[Service]:
     """A Kompas with a metrics token, a site with events and one without."""
     head, _, query = postgres_url.partition("?")
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE deployed TEMPLATE {template}")
+    await admin.execute(f"CREATE DATABASE deployed TEMPLATE {template} STRATEGY FILE_COPY")
     await admin.close()
     with kompas_serve(
         KOMPAS_DATABASE_URL=f"{head.rsplit('/', 1)[0]}/deployed?{query}",

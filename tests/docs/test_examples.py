@@ -26,7 +26,7 @@ BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 async def service(postgres_url: str, template: str) -> AsyncIterator[Service]:
     head, _, query = postgres_url.partition("?")
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE examples TEMPLATE {template}")
+    await admin.execute(f"CREATE DATABASE examples TEMPLATE {template} STRATEGY FILE_COPY")
     await admin.close()
     with kompas_serve(
         KOMPAS_DATABASE_URL=f"{head.rsplit('/', 1)[0]}/examples?{query}",

@@ -99,7 +99,7 @@ async def edge(
     """One database for all tests of the doors: none of them minds the others' events."""
     name = f"test_edge_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     head, _, query = postgres_url.partition("?")
     url = f"{head.rsplit('/', 1)[0]}/{name}?{query}"
     database = Database(url, make_engine(url))

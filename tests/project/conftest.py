@@ -26,7 +26,7 @@ async def module_engine(postgres_url: str, template: str) -> AsyncIterator[Async
     """A clone of the migrated database, with partitions for 2026 and around."""
     name = f"project_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     head, _, query = postgres_url.partition("?")
     engine = make_engine(f"{head.rsplit('/', 1)[0]}/{name}?{query}")
     await ensure_partitions(engine, NOW, days_back=200, days_ahead=220)
