@@ -15,6 +15,7 @@ from service.kpi.engine import KpiEngine
 from service.kpi.live import LiveCatalogue
 from service.kpi.snapshot import SnapshotTask
 from service.project.runner import Runner
+from service.project.selfcheck import SelfCheck
 from service.settings import Settings
 from service.store.partitions import ensure_partitions
 from service.store.retention import forget_keys
@@ -51,6 +52,7 @@ class Worker:
         self._chores = (
             Chore("make months", 6 * 3600, self._make_months),
             Chore("forget keys", 3600, self._forget_keys),
+            Chore("self-check", 60, SelfCheck(engine, clock).run_once),
         )
 
     async def run(self) -> None:

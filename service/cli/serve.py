@@ -1,4 +1,4 @@
-"""`kompas serve`, `worker`, `migrate` and `rebuild`: the commands that run Kompas."""
+"""`kompas serve`, `worker` and `migrate`: the commands that run Kompas."""
 
 from __future__ import annotations
 
@@ -79,28 +79,5 @@ def migrate() -> None:
     async def work() -> None:
         async with database_url(settings, own=False) as url, open_engine(url) as engine:
             typer.echo(f"The database has schema {await migrate_database(engine)}.")
-
-    asyncio.run(work())
-
-
-def rebuild(
-    site: Annotated[
-        str | None, typer.Option(help="One site's slug; all sites if left out.")
-    ] = None,
-) -> None:
-    """Make facts and rollups again from the log; readers see the old ones until it is done."""
-    from service.cli.database import ready_engine
-    from service.project.rebuild import rebuild as rebuild_site
-    from service.store.access import KeyStore, list_sites
-
-    async def work() -> None:
-        async with ready_engine(load_settings()) as engine:
-            slugs = [site] if site else [row.slug for row in await list_sites(engine)]
-            for slug in slugs:
-                found = await KeyStore(engine).site(slug)
-                if found is None:
-                    raise StartupError(f"There is no site '{slug}'; see `kompas site list`.")
-                await rebuild_site(engine, found.id)
-                typer.echo(f"{slug}: rebuilt")
 
     asyncio.run(work())
