@@ -12,8 +12,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 run: $(VENV)/.runtime ## Serve on 127.0.0.1:8000, on an embedded Postgres
 	@exec $(BIN)/kompas serve $(ARGS)
 
+# Tests start many processes: each would compile Kompas again where bytecode is not written.
 test: $(VENV)/.development ## The fast suite (ARGS="-k name" for a part of it)
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.development ## Lint, types, import contracts, freshness of generated files
 	$(BIN)/ruff check .
@@ -32,6 +34,9 @@ docs: $(VENV)/.development ## Make the generated files again
 
 bench: $(VENV)/.development ## Hot paths beside their floors, as ratios of one run
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+torture-%: $(VENV)/.development ## Break something on purpose (docs/reliability.md), such as torture-kill
+	@$(BIN)/python -m tests.torture $* $(ARGS)
 
 format: $(VENV)/.development
 	$(BIN)/ruff check --fix .

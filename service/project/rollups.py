@@ -85,10 +85,12 @@ _PIECES = f"""(
 
 
 def _append(tier: str, sums: str) -> str:
+    # In the order in which they are read, so that a span of buckets lies on few pages.
     return f"""
     INSERT INTO {tier} (site_id, bucket, dim_id, value, measure, currency)
     SELECT CAST(:site_id AS bigint), bucket, dim_id, p.piece::bigint, measure, currency
-    FROM {sums} CROSS JOIN LATERAL {_PIECES}"""
+    FROM {sums} CROSS JOIN LATERAL {_PIECES}
+    ORDER BY measure, bucket"""
 
 
 def _summed(name: str, source: str, bucket: str, dim_id: str = "dim_id") -> str:

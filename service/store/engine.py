@@ -12,9 +12,14 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from service.errors import StartupError
+from service.store.liveness import watch
 
 OLDEST_SERVER = 15
 CONNECT_SECONDS = 5.0
+POOL_CONNECT_SECONDS = 2.0
+"""With the ping of a connection that has died, a request waits about three seconds."""
+POOL_SECONDS = 3.0
+"""How long a request waits for another to give its connection back."""
 PARAMETERS = frozenset({"host", "port", "ssl", "target_session_attrs"})
 """What may stand behind the question mark of a database's address, sslmode being ssl."""
 
@@ -25,6 +30,8 @@ SESSION = {
     # A cached generic plan made a 90-day query 2.5 times slower than its own plan.
     "plan_cache_mode": "force_custom_plan",
     "max_parallel_workers_per_gather": "0",
+    # Counting 150,000 customers by campaign spills to disk with less.
+    "work_mem": "16MB",
 }
 """Server settings of every connection."""
 
@@ -59,15 +66,16 @@ def engine_url(url: str) -> str:
 
 def make_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
     """An engine whose connections speak UTC, and plan each read for its own window."""
-    return create_async_engine(
+    engine = create_async_engine(
         engine_url(url),
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=True,
-        pool_timeout=CONNECT_SECONDS,
+        pool_timeout=POOL_SECONDS,
         hide_parameters=True,  # a failing statement must not print keys, salts or what people sent
-        connect_args={"timeout": CONNECT_SECONDS, "server_settings": SESSION},
+        connect_args={"timeout": POOL_CONNECT_SECONDS, "server_settings": SESSION},
     )
+    watch(engine)
+    return engine
 
 
 async def connect(engine: AsyncEngine, session: Mapping[str, str]) -> asyncpg.Connection[Any]:

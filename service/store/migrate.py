@@ -35,6 +35,16 @@ def head_revision() -> str:
     return head
 
 
+def must_be_known(revision: str, where: str) -> None:
+    """StartupError unless a migration can bring this schema up to date; `where` it was found."""
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    if revision not in {script.revision for script in scripts}:
+        raise StartupError(
+            f"{where} has schema {revision}, newer than this Kompas knows (it needs"
+            f" {head_revision()}): install the Kompas version that migrated it, or a later one."
+        )
+
+
 async def current_revision(engine: AsyncEngine) -> str | None:
     """The schema of the database; None for one that was never migrated."""
     async with engine.connect() as connection:
@@ -70,12 +80,8 @@ async def check(engine: AsyncEngine, *, allow_older: bool = False) -> None:
     head = head_revision()
     if current == head:
         return
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if current is not None and current not in known:
-        raise StartupError(
-            f"The database has schema {current}, newer than this Kompas knows (it needs {head}):"
-            " install the Kompas version that migrated it, or a later one."
-        )
+    if current is not None:
+        must_be_known(current, "The database")
     if not allow_older:
         raise StartupError(
             f"The database has {f'schema {current}' if current else 'no Kompas schema'},"

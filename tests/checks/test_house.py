@@ -161,6 +161,8 @@ def test_tests_do_not_wait_by_the_clock_nor_replace_our_parts() -> None:
         if not name.startswith("tests/"):
             continue
         for called, call in calls(tree):
+            if name.startswith("tests/torture/"):
+                continue  # commands of their own, which let time pass on purpose
             if called.rpartition(".")[2] == "sleep" and isinstance(call.args[0], ast.Constant):
                 assert float(str(call.args[0].value)) < 0.5, f"{name}:{call.lineno}"
         assert not {"unittest.mock", "mock"} & set(imports(tree, name)), name
@@ -210,6 +212,8 @@ def test_every_module_is_imported_by_another() -> None:
 def scripts() -> set[str]:
     """Modules that a Makefile or a page runs by their path or name."""
     plain = "".join(text for name, text in texts().items() if not name.endswith(".py"))
+    # `make torture-slow` runs tests/torture/slow.py.
+    plain += "".join(f"tests/torture/{name}.py" for name in re.findall(r"torture-(\w+)", plain))
     return {module_of(name) for name in tracked() if name.endswith(".py") and name in plain}
 
 
