@@ -79,8 +79,22 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        description="Folder for the embedded database.",
+        description="Folder for the embedded database, and for the spool.",
         json_schema_extra=_must_be("the path of a folder"),
+    )
+    spool_dir: Path = Field(
+        default_factory=lambda known: known["data_dir"] / "spool",
+        description="Folder for events that Postgres does not take; unset: `spool` in the data"
+        " folder. Processes that use one database may share it.",
+        json_schema_extra=_must_be("the path of a folder"),
+    )
+    spool_mb: int = Field(
+        1024,
+        ge=0,
+        le=1024 * 1024,
+        description="Largest size of the spool in MiB, for each process; 0: no spool, so that"
+        " events are refused when Postgres does not take them.",
+        json_schema_extra=_must_be("whole mebibytes from 0 to 1048576"),
     )
     host: str = Field(
         "127.0.0.1",
@@ -215,7 +229,7 @@ class Settings(BaseSettings):
             raise ValueError("not a Postgres URL")
         return f"postgresql://{rest}"
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", "spool_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         try:

@@ -13,6 +13,8 @@ class Mode(Enum):
     PASS = auto()
     SWALLOW = auto()
     """What the client sends arrives; what the server answers does not."""
+    CUT = auto()
+    """What the client sends arrives; instead of the answer, its connection ends."""
     REFUSE = auto()
     """New connections are closed at once."""
 
@@ -27,6 +29,14 @@ class Proxy:
         self.mode = Mode.PASS
         self.swallow_after = b""
         """When the client sends this, the mode becomes SWALLOW."""
+        self.cut_after = b""
+        """When the client sends this, the mode becomes CUT."""
+        self.cut_at = b""
+        """When the server answers this, the mode becomes CUT."""
+        self.answers_left: int | None = None
+        """After so many pieces of an answer the mode becomes CUT."""
+        self.delay = 0.0
+        """Seconds that every piece of an answer is late."""
         self.port = 0
 
     @property
@@ -36,7 +46,9 @@ class Proxy:
     def mend(self) -> None:
         """End every connection, and let new ones pass."""
         self.mode = Mode.PASS
-        self.swallow_after = b""
+        self.swallow_after = self.cut_after = self.cut_at = b""
+        self.answers_left = None
+        self.delay = 0.0
         self._cut()
 
     def refuse(self) -> None:
@@ -62,6 +74,7 @@ class Proxy:
         back = asyncio.create_task(self._copy(their_reader, writer, is_answer=True))
         with suppress(OSError):
             await self._copy(reader, their_writer, is_answer=False)
+        their_writer.close()
         with suppress(OSError):
             await back
 
@@ -69,10 +82,23 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
     ) -> None:
         while data := await reader.read(65536):
+            if is_answer and self.answers_left is not None:
+                self.answers_left -= 1
+                if self.answers_left < 0:
+                    self.mode = Mode.CUT
+            if is_answer and self.cut_at and self.cut_at in data:
+                self.mode = Mode.CUT
+            if is_answer and self.delay:
+                await asyncio.sleep(self.delay)
             if is_answer and self.mode is Mode.SWALLOW:
                 continue
+            if is_answer and self.mode is Mode.CUT:
+                writer.transport.abort()
+                return
             if not is_answer and self.swallow_after and self.swallow_after in data:
                 self.mode = Mode.SWALLOW
+            if not is_answer and self.cut_after and self.cut_after in data:
+                self.mode = Mode.CUT
             writer.write(data)
             await writer.drain()
         writer.close()

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlencode
 
@@ -130,7 +131,18 @@ class Service:
 
 @contextmanager
 def kompas_serve(*arguments: str, **environment: str) -> Iterator[Service]:
-    """`kompas serve` on a free port until the block ends (SIGTERM, must exit with 0)."""
+    """`kompas serve` on a free port until the block ends (SIGTERM, must exit with 0).
+
+    Without a data directory of its own it gets a spool of its own.
+    """
+    with TemporaryDirectory() as folder:
+        own = {} if "KOMPAS_DATA_DIR" in environment else {"KOMPAS_SPOOL_DIR": folder}
+        with _kompas_serve(*arguments, **{**own, **environment}) as service:
+            yield service
+
+
+@contextmanager
+def _kompas_serve(*arguments: str, **environment: str) -> Iterator[Service]:
     port = free_port()
     command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port), *arguments]
     env = {**os.environ, "KOMPAS_BOOTSTRAP_ADMIN_KEY": ADMIN_KEY, **environment}

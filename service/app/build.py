@@ -25,6 +25,7 @@ from service.admin.fx import FxDoors
 from service.admin.keys import KeyDoors
 from service.admin.rejections import RejectionDoors
 from service.admin.sites import SiteDoors
+from service.app.durable import Durable
 from service.app.health import HealthDoors
 from service.app.observe import Observe
 from service.app.openapi import merged
@@ -35,7 +36,6 @@ from service.edge.options import EdgeOptions
 from service.edge.pixel import PATH as PIXEL_PATH
 from service.edge.routes import edge_routes
 from service.ingest.intake import Intake
-from service.ingest.writer import Writer
 from service.kit.clock import Clock
 from service.kit.http import json_response
 from service.kpi.engine import KpiEngine
@@ -71,8 +71,8 @@ class Parts:
         self.settings = settings
         self.clock = clock
         self.keys = KeyStore(engine)
-        self.writer = Writer(engine, clock, wake)
-        self.intake = Intake(self.writer, Vault(engine), clock)
+        self.durable = Durable(engine, settings, clock, wake)
+        self.intake = Intake(self.durable.writer, Vault(engine), clock)
         self.catalogue = LiveCatalogue(engine, clock, settings.kpi_dir)
         self.kpis = KpiEngine(engine, self.catalogue, clock, settings.read_wait_ms / 1000)
 
@@ -122,7 +122,7 @@ class Parts:
             FxDoors(self.engine, admin),
             RejectionDoors(self.engine, reader),
             MetricsDoor(exposition, token.get_secret_value() if token else None),
-            HealthDoors(self.writer.can_write),
+            HealthDoors(self.durable.writer.can_write),
         )
         return [door.router() for door in doors]
 
@@ -141,9 +141,15 @@ class Contract:
             described.include_router(router)
         return merged(described, edge_paths())
 
+    @cached_property
+    def _written(self) -> bytes:
+        # Once: writing it takes 10 ms, and everybody may ask for it.
+        return bytes(json_response(self.document).body)
+
     async def openapi(self) -> Response:
         """The document itself."""
-        return json_response(await asyncio.to_thread(lambda: self.document))
+        written = await asyncio.to_thread(lambda: self._written)
+        return Response(written, media_type="application/json")
 
 
 def methods_of(routers: Sequence[APIRouter]) -> dict[str, str]:

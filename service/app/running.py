@@ -20,8 +20,9 @@ from service.worker import Worker, working
 async def running(engine: AsyncEngine, settings: Settings, clock: Clock) -> AsyncIterator[ASGIApp]:
     """The application, ready to take events, on a migrated database; stops what it started.
 
-    When the block ends the caller has stopped the server: then the writer drains, and after it
-    the background tasks finish, so that as much as possible is counted before the end.
+    When the block ends the caller has stopped the server: then the writer drains into Postgres or
+    the spool, and after it the background tasks finish, so that as much as possible is counted
+    before the end.
     """
     async with AsyncExitStack() as stack:
         worker = None
@@ -29,8 +30,7 @@ async def running(engine: AsyncEngine, settings: Settings, clock: Clock) -> Asyn
             worker = Worker(engine, clock, settings)
             await stack.enter_async_context(working(worker))
         parts = Parts(engine, settings, clock, wake=worker.runner.wake if worker else None)
-        await parts.writer.start()
-        stack.push_async_callback(parts.writer.stop)
+        await stack.enter_async_context(parts.durable.running())
         await parts.intake.start()
         yield build(parts)
 

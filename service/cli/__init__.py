@@ -6,11 +6,14 @@ import sys
 
 import typer
 
+from service.cli.backup import backup, restore
 from service.cli.documents import docs, openapi
+from service.cli.doubt import check, rebuild
 from service.cli.importer import import_file
 from service.cli.kpi import kpi
 from service.cli.manage import key, site
-from service.cli.serve import migrate, rebuild, serve, worker
+from service.cli.serve import migrate, serve, worker
+from service.cli.spool import spool
 from service.errors import KompasError, StartupError
 
 commands = typer.Typer(
@@ -24,12 +27,16 @@ commands.command("serve")(serve)
 commands.command("worker")(worker)
 commands.command("migrate")(migrate)
 commands.command("rebuild")(rebuild)
+commands.command("check")(check)
+commands.command("backup")(backup)
+commands.command("restore")(restore)
 commands.command("import")(import_file)
 commands.command("openapi")(openapi)
 commands.command("docs")(docs)
 commands.add_typer(site, name="site")
 commands.add_typer(key, name="key")
 commands.add_typer(kpi, name="kpi")
+commands.add_typer(spool, name="spool")
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
@@ -30,6 +31,11 @@ _KIND_NAMES = {int(kind): kind.name.lower() for kind in Kind}
 UNKNOWN_KIND = "unknown"
 T = TypeVar("T")
 ACCEPTED, DUPLICATE, REJECTED = "accepted", "duplicate", "rejected"
+
+
+def kind_name(kind: int) -> str:
+    """The kind as counters have it; `unknown` for 0."""
+    return _KIND_NAMES.get(kind, UNKNOWN_KIND)
 
 
 class Pending:
@@ -217,14 +223,45 @@ class Tally:
 
     def _count(self, events: Sequence[_Event], outcome: str) -> None:
         for kind, number in Counter(map(_KIND_OF, events)).items():
-            self.events[_KIND_NAMES.get(kind, UNKNOWN_KIND), outcome] += number
+            self.events[kind_name(kind), outcome] += number
 
     def refuse(self, refusals: Iterable[Refusal]) -> None:
         """More refusals; those of a whole request (position -1) are no events."""
         for refusal in refusals:
             self.codes[refusal.code] += 1
             if refusal.position >= 0:
-                self.events[_KIND_NAMES.get(refusal.kind, UNKNOWN_KIND), REJECTED] += 1
+                self.events[kind_name(refusal.kind), REJECTED] += 1
+
+
+class _Names:
+    """All dimensions and details of some submissions, by site: an id is a hash of what it names,
+    and so the same in each of them."""
+
+    def __init__(self, submissions: Iterable[Submission]) -> None:
+        self._dimensions: dict[int, dict[int, Dimension]] = {}
+        self._details: dict[int, dict[int, Detail]] = {}
+        for each in submissions:
+            self._dimensions.setdefault(each.site_id, {}).update(each.dimensions)
+            self._details.setdefault(each.site_id, {}).update(each.details)
+
+    def completed(self, planned: _Planned) -> Batch:
+        """The planned batch, complete."""
+        batch, events = planned
+        spans = pairwise([*(event.seq for event in events), len(batch.rows)])
+        return replace(
+            batch,
+            rows=[
+                row._replace(position=number)
+                for number, (start, end) in enumerate(spans)
+                for row in batch.rows[start:end]
+            ],
+            dimensions=_used(self._dimensions[batch.site_id], {row.dim_id for row in batch.rows}),
+            details=_used(self._details[batch.site_id], {row.detail_id for row in batch.rows}),
+        )
+
+
+def _used(named: dict[int, T], used: Iterable[int]) -> dict[int, T]:
+    return {id_: named[id_] for id_ in used if id_ in named}
 
 
 class Plan:
@@ -244,6 +281,15 @@ class Plan:
     def batches(self) -> list[Batch]:
         """What is to be committed together."""
         return [planned.batch for site in self._sites for planned in site.planned]
+
+    def complete(self) -> list[Batch]:
+        """The batches as they can be understood by themselves, under the same tokens.
+
+        They have everything that their rows refer to, whatever is known to be committed; and a
+        row's `position` is the number of its event within the batch.
+        """
+        names = _Names(part.pending.submission for part in self._parts)
+        return [names.completed(planned) for site in self._sites for planned in site.planned]
 
     def settle(self, results: Sequence[Appended]) -> Tally:
         """Write the receipts, now that the batches are committed; answers what to count."""

@@ -1,13 +1,13 @@
 """The lane on which flushes go to the database: one connection, one commit at a time.
 
-A lost or slow connection is replaced and the same batches are sent again, with their tokens, until
-a bound of about two seconds. Deadlines are kept here, because a server that hangs keeps none.
+A lost connection is replaced and the same batches are sent again, with their tokens: for as long as
+the patience lasts. Deadlines are kept here, because a server that hangs keeps none.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,12 +20,14 @@ from service.ingest.flush import Known
 from service.kit.clock import Clock
 from service.kit.log import get_logger
 from service.store.append import Appended, Batch, Log
-from service.store.failures import describe, is_data_error
+from service.store.failures import describe, is_data_error, is_lost_connection, is_rollback
 from service.store.partitions import Partitions
 
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.25
 CLOSE_SECONDS = 1.0
+
+AWAY = "The database does not answer; nothing was acknowledged."
 
 LATEST = timedelta(days=2)
 """No event is dated later than this after its receipt; a month is not made for one that is."""
@@ -39,10 +41,38 @@ class NotStorableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: for one attempt at a commit (or a probe), and for a commit with all attempts."""
+    """Seconds: for one attempt at a commit (or a probe), and for a commit with all attempts.
+
+    Who `insists` has nowhere else to go: whatever fails is tried again until `total` is over. Who
+    does not goes to the spool instead, and tries again only what promises to succeed at once: what
+    stood in the way of other transactions, or lost its connection, within one `attempt`.
+    """
 
     attempt: float = 1.0
     total: float = 2.0
+    insists: bool = True
+
+    @property
+    def limit(self) -> float:
+        """Seconds until an attempt is given up here.
+
+        The server ends its statement a little sooner; this is for a server that hangs.
+        """
+        return 1.2 * self.attempt
+
+    def allows(self, error: Exception, seconds: float, *, connected: bool) -> bool:
+        """Whether to try again, when an attempt failed so many seconds after the first began.
+
+        `connected`: there was a connection before the attempt, so that its loss says little.
+        """
+        if self.insists:
+            return seconds < self.total
+        promising = is_rollback(error) or (connected and is_lost_connection(error))
+        return promising and seconds < self.attempt
+
+
+FALLING_BACK = Patience(total=1.0, insists=False)
+"""With a spool behind it, a commit is given up after 1.2 seconds, with all attempts."""
 
 
 class Lane:
@@ -59,33 +89,42 @@ class Lane:
         self.known = Known()
         self._open: Log | None = None
 
-    async def commit(self, batches: Sequence[Batch]) -> list[Appended]:
+    async def commit(self, batches: Sequence[Batch], received_at: datetime) -> list[Appended]:
         """Make the batches durable, together, and say what became of each.
 
         NotStorableError when the data is to blame; RetryableError when the database is away or
         slow: then nobody knows whether the last attempt was committed.
         """
-        received_at = self._clock.now()
-        deadline = asyncio.get_running_loop().time() + self._patience.total
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        until = None if self._patience.insists else started + self._patience.limit
         pause = FIRST_PAUSE
         again = False
         while True:
+            connected = self._open is not None
             try:
-                results = await self._attempt(batches, received_at, again=again)
+                async with asyncio.timeout_at(until):
+                    results = await self._attempt(batches, received_at, again=again)
             except Exception as error:
-                telemetry.COMMIT_FAILURES.inc()
-                if is_data_error(error):
-                    raise NotStorableError(describe(error)) from error
-                _log.warning("commit_failed", error=describe(error))
-                self._drop()
+                self._note(error)
+                seconds = loop.time() - started + pause
+                if not self._patience.allows(error, seconds, connected=connected):
+                    raise RetryableError(AWAY) from error
             else:
                 self.known.learn(batches)
                 return results
             again = True
-            if asyncio.get_running_loop().time() + pause >= deadline:
-                raise RetryableError("The database does not answer; nothing was acknowledged.")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _note(self, error: Exception) -> None:
+        """Raises NotStorableError for what would fail again and again."""
+        telemetry.COMMIT_FAILURES.inc()
+        if is_data_error(error):
+            raise NotStorableError(describe(error)) from error
+        _log.warning("commit_failed", error=describe(error))
+        if not is_rollback(error):
+            self._drop()
 
     async def _attempt(
         self, batches: Sequence[Batch], received_at: datetime, *, again: bool
@@ -102,8 +141,7 @@ class Lane:
     async def _append(
         self, batches: Sequence[Batch], received_at: datetime, *, again: bool
     ) -> list[Appended]:
-        # The server ends its statement at the same moment; this one is for a server that hangs.
-        async with asyncio.timeout(1.2 * self._patience.attempt):
+        async with asyncio.timeout(self._patience.limit):
             log = await self._connected()
             started = self._clock.monotonic()
             results = await log.append(batches, received_at, again=again)
@@ -113,7 +151,7 @@ class Lane:
     async def _make_months(self, batches: Iterable[Batch], received_at: datetime) -> None:
         times = [row.occurred_at for batch in batches for row in batch.rows]
         for month in self._partitions.missing(times, received_at + LATEST):
-            async with asyncio.timeout(1.2 * self._patience.attempt):
+            async with asyncio.timeout(self._patience.limit):
                 log = await self._connected()
                 await log.make_months(self._partitions, [month])
 
@@ -132,10 +170,21 @@ class Lane:
 
     async def probe(self) -> bool:
         """Whether a commit would succeed now, as far as that can be known without one."""
+        return await self._succeeds(Log.probe)
+
+    async def beat(self, path: str, at: datetime) -> bool:
+        """Commit a canary's passage; whether that succeeded."""
+
+        async def beat(log: Log) -> bool:
+            await log.beat(path, at)
+            return True
+
+        return await self._succeeds(beat)
+
+    async def _succeeds(self, work: Callable[[Log], Awaitable[bool]]) -> bool:
         try:
             async with asyncio.timeout(self._patience.attempt):
-                log = await self._connected()
-                return await log.probe()
+                return await work(await self._connected())
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             _log.warning("probe_failed", error=describe(error))
             self._drop()

@@ -1,13 +1,15 @@
 """The writer: makes submissions durable by group commit.
 
 One flush is under way at a time; whatever is submitted meanwhile is the next one. There is no
-timer: a lonely event is committed at once, and under load flushes grow by themselves.
+timer: a lonely event is committed at once, and under load flushes grow by themselves. When Postgres
+does not take a flush, the spool does, and those behind it do not ask Postgres until the outage is
+over.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,12 +18,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service import telemetry
 from service.domain.events import Receipt, Submission
 from service.errors import OverloadedError, RetryableError
-from service.ingest.flush import Part, Pending, Plan, Tally, halves, refused, whole
-from service.ingest.lane import Lane, NotStorableError, Patience
+from service.ingest.flush import ACCEPTED, Part, Pending, Plan, Tally, halves, refused, whole
+from service.ingest.lane import FALLING_BACK, Lane, NotStorableError, Patience
+from service.ingest.outage import Outage
+from service.ingest.spool.folder import Spool
+from service.ingest.spool.payload import Flush
 from service.kit.clock import Clock
 from service.kit.log import get_logger
 from service.store.append import Appended
 from service.store.failures import describe
+
+GATHER_SECONDS = 0.01
+"""During an outage a flush waits so long for company: fewer syncs, and fewer batches to replay."""
 
 _log = get_logger(__name__)
 
@@ -42,7 +50,9 @@ class Bounds:
 class Writer:
     """Takes submissions of any site; one per process. Several processes may share a database.
 
-    `wake` is called after each commit that added to the log.
+    `wake` is called after each commit that added to the log. Without a `spool` an event is refused
+    when Postgres does not take it; with one, the writer begins the `outage` and the drainer ends
+    it.
     """
 
     def __init__(
@@ -50,12 +60,18 @@ class Writer:
         engine: AsyncEngine,
         clock: Clock,
         wake: Callable[[], None] | None = None,
+        *,
         bounds: Bounds | None = None,
         patience: Patience | None = None,
+        spool: Spool | None = None,
+        outage: Outage | None = None,
     ) -> None:
+        self._clock = clock
         self._wake = wake
         self._bounds = bounds or Bounds()
-        self._patience = patience or Patience()
+        self._patience = patience or (FALLING_BACK if spool else Patience())
+        self._spool = spool
+        self._outage = outage or Outage()
         self._lane = Lane(engine, clock, self._patience)
         self._lane_free = asyncio.Lock()
         self._waiting: deque[Pending] = deque()
@@ -70,7 +86,7 @@ class Writer:
         self._running = asyncio.create_task(self._run(), name="writer")
 
     async def stop(self) -> None:
-        """Take no more, commit what waits, close the connection."""
+        """Take no more, make durable what waits, close the connection."""
         self._stopping = True
         self._arrived.set()
         if self._running is not None:
@@ -82,6 +98,10 @@ class Writer:
         """Whether an event can be made durable now; answers within about two seconds."""
         if self._running is None or self._stopping or self._is_full(1, 0):
             return False
+        if self._spool is not None and self._spool.has_room():
+            return True
+        if self._outage.is_on:
+            return False
         try:
             async with asyncio.timeout(self._patience.attempt):
                 await self._lane_free.acquire()
@@ -92,13 +112,28 @@ class Writer:
         finally:
             self._lane_free.release()
 
+    async def beat(self, path: str) -> bool:
+        """Send a canary the way that flushes go to Postgres; False when it does not arrive.
+
+        Begins an outage when it finds one out.
+        """
+        async with self._lane_free:
+            if self._outage.is_on:
+                return False
+            arrived = await self._lane.beat(path, self._clock.now())
+            if not arrived and self._spool is not None:
+                self._outage.begin()
+            return arrived
+
     async def submit(self, submission: Submission) -> Receipt:
-        """Returns after COMMIT, with what became of each event.
+        """Returns after COMMIT, with what became of each event; or after the sync of the spool.
 
         Rows of one event stand together and share its key; an event whose key is known already,
-        or came earlier in the same request or flush, is a duplicate. Raises OverloadedError at
-        once when too much waits; RetryableError when the database is away or slow (its answer may
-        be all that was lost, so a repetition is harmless only with ids).
+        or came earlier in the same request or flush, is a duplicate. What goes to the spool counts
+        as accepted: which of it was known is found out when it is replayed. Raises OverloadedError
+        at once when too much waits, or when the spool is full; RetryableError when neither the
+        database nor the spool takes it (an answer may be all that was lost, so a repetition is
+        harmless only with ids).
         """
         if self._running is None or self._stopping:
             raise RetryableError("Kompas is not taking events at the moment.")
@@ -123,6 +158,8 @@ class Writer:
     async def _run(self) -> None:
         while True:
             await self._arrived.wait()
+            if self._outage.is_on and not self._stopping:
+                await asyncio.sleep(GATHER_SECONDS)
             async with self._lane_free:
                 await self._flush(self._take())
             if not self._waiting:
@@ -151,19 +188,20 @@ class Writer:
             # after the other.
             taken += self._waiting
             self._waiting.clear()
-            self._fail(taken, error.message)
+            self._fail(taken, error)
         except Exception as error:
             _log.error("flush_failed", error=describe(error))
-            self._fail(taken, "The events could not be stored.")
+            self._fail(taken, RetryableError("The events could not be stored."))
         self._pending_rows -= sum(pending.size for pending in taken)
         self._pending_bytes -= sum(pending.bytes for pending in taken)
         telemetry.PENDING_EVENTS.set(self._pending_rows)
 
-    def _fail(self, pendings: Sequence[Pending], message: str) -> None:
+    def _fail(self, pendings: Sequence[Pending], error: RetryableError) -> None:
         for pending in pendings:
             if not pending.done.done():
                 # Each waits in a task of its own, and an exception carries its traceback.
-                pending.done.set_exception(RetryableError(message))
+                copy = type(error)(error.message, retry_after=error.retry_after, code=error.code)
+                pending.done.set_exception(copy)
 
     async def _store(self, parts: Sequence[Part]) -> None:
         """Commit the parts; those that the database refuses, in halves, down to one event."""
@@ -180,10 +218,35 @@ class Writer:
 
     async def _commit(self, parts: Sequence[Part]) -> None:
         plan = Plan(parts, self._lane.known)
-        tally = plan.settle(await self._lane.commit(plan.batches))
+        received_at = self._clock.now()
+        if self._spool is None:
+            self._settle(plan, await self._lane.commit(plan.batches, received_at))
+            return
+        if not self._outage.is_on:
+            try:
+                self._settle(plan, await self._lane.commit(plan.batches, received_at))
+            except RetryableError:
+                self._outage.begin()
+            else:
+                return
+        # The same tokens: what Postgres has committed after all is found to be there.
+        await self._spool.append(Flush(received_at, plan.complete()))
+        self._settle_spooled(plan)
+
+    def _settle(self, plan: Plan, results: Sequence[Appended]) -> None:
+        self._outage.commits += 1
+        tally = plan.settle(results)
         self._count(tally)
-        if tally.accepted and self._wake is not None:
-            self._wake()
+        if tally.accepted:
+            telemetry.BATCH_EVENTS.observe(tally.accepted)
+            if self._wake is not None:
+                self._wake()
+
+    def _settle_spooled(self, plan: Plan) -> None:
+        tally = plan.settle([Appended()] * len(plan.batches))
+        # What becomes of these is counted when they are replayed.
+        known = {key: n for key, n in tally.events.items() if key[1] != ACCEPTED}
+        self._count(Tally(Counter(known), tally.codes))
 
     async def _refuse(self, part: Part) -> None:
         refusal = refused(part) if part.rows else part
@@ -198,5 +261,3 @@ class Writer:
             telemetry.EVENTS.labels(kind, outcome).inc(number)
         for code, number in tally.codes.items():
             telemetry.REJECTIONS.labels(code).inc(number)
-        if tally.accepted:
-            telemetry.BATCH_EVENTS.observe(tally.accepted)

@@ -7,12 +7,14 @@ prepared once for each connection, with a generic plan: this is the hottest stat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from itertools import chain
 from operator import attrgetter
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -24,6 +26,8 @@ from service.domain.events import LogRow, Refusal
 from service.kit import json
 from service.store.engine import connect
 from service.store.partitions import Month, Partitions
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Rejected(NamedTuple):
@@ -62,14 +66,14 @@ class Appended(NamedTuple):
 _KEYS = """
 inserted AS (
     INSERT INTO event_key AS k (site_id, key, seen_on)
-    SELECT $1, r.key, ($3 AT TIME ZONE 'UTC')::date FROM {source}
+    SELECT $1, r.key, ({received_at} AT TIME ZONE 'UTC')::date FROM {source}
     ON CONFLICT (site_id, key) DO UPDATE SET seen_on = excluded.seen_on
     WHERE k.seen_on < excluded.seen_on
     RETURNING key, xmax = 0 AS is_new
 )"""
 """`xmax` is 0 only for a row that was not there; one that was is remembered for another while."""
 
-_ONLY_NEW = "WHERE r.key IS NULL OR r.key IN (SELECT key FROM inserted WHERE is_new)"
+ONLY_NEW = "WHERE r.key IS NULL OR r.key IN (SELECT key FROM inserted WHERE is_new)"
 """Behind OR this stays a hashed sub-plan. As a join it would be planned for the ten rows that
 Postgres expects of any array, and be quadratic."""
 
@@ -80,9 +84,10 @@ fresh AS MATERIALIZED (
     FROM {source} {only_new}
 ),
 appended AS (
-    INSERT INTO batch (site_id, token, received_at, events, first_at, last_at)
-    SELECT $1, $2, $3, count(*), min(occurred_at), max(occurred_at) FROM fresh
-    HAVING count(*) > 0
+    INSERT INTO batch (site_id, token, received_at, events, first_at, last_at, projected_at)
+    SELECT $1, $2, $3, count(*), coalesce(min(occurred_at), $3), coalesce(max(occurred_at), $3),
+           CASE WHEN count(*) = 0 THEN $3 END
+    FROM fresh {unless_empty}
     RETURNING id
 ),
 logged AS (
@@ -92,6 +97,13 @@ logged AS (
            detail_id
     FROM fresh
 )"""
+_NO_NEW_ROWS = """
+appended AS (
+    INSERT INTO batch (site_id, token, received_at, events, first_at, last_at, projected_at)
+    VALUES ($1, $2, $3, 0, $3, $3, $3)
+)"""
+"""With refusals a batch is there also without events: its token says that they are recorded."""
+
 _DIMENSIONS = """
 named AS (
     INSERT INTO dimension (
@@ -115,16 +127,16 @@ rejected AS (
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """One CTE (or more); `columns` (name, type) travel as one array each."""
 
     columns: tuple[tuple[str, str], ...]
     sql: str
 
 
-_STEPS = {
-    "keys": _Step((("key", "uuid"),), _KEYS),
-    "rows": _Step(
+STEPS = {
+    "keys": Step((("key", "uuid"),), _KEYS),
+    "rows": Step(
         (
             ("kind", "smallint"),
             ("occurred_at", "timestamptz"),
@@ -137,10 +149,10 @@ _STEPS = {
         ),
         _ROWS,
     ),
-    "dimensions": _Step(
+    "dimensions": Step(
         (("dim_id", "bigint"), *((name, "text") for name in DIMENSIONS)), _DIMENSIONS
     ),
-    "details": _Step(
+    "details": Step(
         (
             ("detail_id", "bigint"),
             *((name, "text") for name in ("page", "country", "device")),
@@ -148,7 +160,7 @@ _STEPS = {
         ),
         _DETAILS,
     ),
-    "rejected": _Step(
+    "rejected": Step(
         tuple((name, "text") for name in ("door", "code", "message", "field", "payload")),
         _REJECTED,
     ),
@@ -162,6 +174,10 @@ SELECT CASE WHEN $2::uuid IS NOT NULL AND (SELECT count(*) FROM fresh) < cardina
 _NO_ROWS = """
 SELECT NULL::smallint[] WHERE $2::uuid IS NOT NULL AND $3::timestamptz IS NOT NULL"""
 
+_BEAT = """
+INSERT INTO canary AS c (path, seen_at) VALUES ($1, $2)
+ON CONFLICT (path) DO UPDATE SET seen_at = excluded.seen_at WHERE c.seen_at < excluded.seen_at"""
+
 _OUTCOME = """
 SELECT ARRAY(SELECT e.seq FROM event AS e
              WHERE e.site_id = b.site_id AND e.batch_id = b.id
@@ -169,20 +185,28 @@ SELECT ARRAY(SELECT e.seq FROM event AS e
 FROM batch AS b WHERE b.token = $2 AND b.site_id = $1"""
 
 
-def statement(steps: Sequence[str]) -> str:
+@cache
+def statement(steps: tuple[str, ...]) -> str:
     """The SQL of these steps; parameters: site, token, time of receipt, then the arrays."""
     parts = []
     kind = ""
     number = 4
     for name in steps:
-        step = _STEPS[name]
+        step = STEPS[name]
         arrays = [f"${number + n}::{type_}[]" for n, (_, type_) in enumerate(step.columns)]
         number += len(arrays)
         columns = ", ".join(column for column, _ in step.columns)
         source = f"unnest({', '.join(arrays)}) WITH ORDINALITY AS r({columns}, seq)"
-        only_new = _ONLY_NEW if "keys" in steps else ""
-        parts.append(step.sql.format(source=source, only_new=only_new))
+        only_new = ONLY_NEW if "keys" in steps else ""
+        unless_empty = "" if "rejected" in steps else "HAVING count(*) > 0"
+        parts.append(
+            step.sql.format(
+                source=source, only_new=only_new, unless_empty=unless_empty, received_at="$3"
+            )
+        )
         kind = arrays[0] if name == "rows" else kind
+    if "rejected" in steps and not kind:
+        parts.append(_NO_NEW_ROWS)
     return f"WITH{','.join(parts)}{_ANSWER.format(kind=kind) if kind else _NO_ROWS}"
 
 
@@ -193,28 +217,41 @@ _BY_NUMBER = attrgetter("int")
 """UUIDs compare this way themselves, but much more slowly."""
 
 
+def in_order(keys: Iterable[Any]) -> list[UUID]:
+    """Each UUID once, sorted, so that two processes never wait for each other in a circle."""
+    return sorted(set(keys) - {None}, key=_BY_NUMBER)
+
+
 def _arrays(batch: Batch) -> dict[str, Sequence[Sequence[Any]]]:
     """The columns to send, by step, in the order of the steps."""
     arrays: dict[str, Sequence[Sequence[Any]]] = {}
     if batch.rows:
         _, *columns = zip(*batch.rows, strict=True)
-        # Sorted, so that two processes never wait for each other in a circle.
-        keys = sorted(set(columns[_KEY]) - {None}, key=_BY_NUMBER)
+        keys = in_order(columns[_KEY])
         if keys:
             arrays["keys"] = (keys,)
         arrays["rows"] = columns
-    if batch.dimensions:
-        ids = sorted(batch.dimensions)
-        names = zip(*(batch.dimensions[dim_id] for dim_id in ids), strict=True)
-        arrays["dimensions"] = (ids, *names)
-    if batch.details:
-        ids = sorted(batch.details)
-        *places, props = zip(*(batch.details[detail_id] for detail_id in ids), strict=True)
-        arrays["details"] = (ids, *places, [json.dumps(dict(pairs)) for pairs in props])
+    arrays |= named(batch.dimensions, batch.details)
     if batch.rejected:
         doors, refusals = zip(*batch.rejected, strict=True)
         _, *columns, _ = zip(*refusals, strict=True)
         arrays["rejected"] = (doors, *columns)
+    return arrays
+
+
+def named(
+    dimensions: Mapping[int, Dimension], details: Mapping[int, Detail]
+) -> dict[str, Sequence[Sequence[Any]]]:
+    """The columns of what rows refer to, by step; sorted, so that nobody waits in a circle."""
+    arrays: dict[str, Sequence[Sequence[Any]]] = {}
+    if dimensions:
+        ids = sorted(dimensions)
+        names = zip(*(dimensions[dim_id] for dim_id in ids), strict=True)
+        arrays["dimensions"] = (ids, *names)
+    if details:
+        ids = sorted(details)
+        *places, props = zip(*(details[detail_id] for detail_id in ids), strict=True)
+        arrays["details"] = (ids, *places, [json.dumps(dict(pairs)) for pairs in props])
     return arrays
 
 
@@ -227,11 +264,16 @@ class Log:
 
     def __init__(self, connection: asyncpg.Connection[Any]) -> None:
         self._connection = connection
-        self._statements: dict[tuple[str, ...], PreparedStatement[Any]] = {}
+        self._statements: dict[str, PreparedStatement[Any]] = {}
 
     @classmethod
-    async def open(cls, engine: AsyncEngine, statement_seconds: float) -> Log:
-        """Connect; the server itself ends a statement that takes longer."""
+    async def open(
+        cls, engine: AsyncEngine, statement_seconds: float, more: Mapping[str, str] = NOTHING
+    ) -> Self:
+        """Connect; the server itself ends a statement that takes longer.
+
+        `more` adds to the server settings.
+        """
         session = {
             # Its statements are planned for any arguments alike, and planning takes longer than
             # appending a row.
@@ -239,6 +281,7 @@ class Log:
             "statement_timeout": f"{statement_seconds * 1000:.0f}",
             "idle_in_transaction_session_timeout": f"{statement_seconds * 1000:.0f}",
             "synchronous_commit": "on",
+            **more,
         }
         return cls(await connect(engine, session))
 
@@ -279,16 +322,15 @@ class Log:
 
     async def _append(self, batch: Batch, received_at: datetime) -> Appended:
         arrays = _arrays(batch)
-        prepared = await self._prepared(tuple(arrays))
+        prepared = await self._prepared(statement(tuple(arrays)))
         columns = chain.from_iterable(arrays.values())
         seqs = await prepared.fetchval(batch.site_id, batch.token, received_at, *columns)
         return Appended(None if seqs is None else frozenset(seqs))
 
-    async def _prepared(self, steps: tuple[str, ...]) -> PreparedStatement[Any]:
-        prepared = self._statements.get(steps)
+    async def _prepared(self, sql: str) -> PreparedStatement[Any]:
+        prepared = self._statements.get(sql)
         if prepared is None:
-            prepared = await self._connection.prepare(statement(steps))
-            self._statements[steps] = prepared
+            prepared = self._statements[sql] = await self._connection.prepare(sql)
         return prepared
 
     async def _outcome(self, batch: Batch) -> Appended | None:
@@ -298,6 +340,10 @@ class Log:
     async def make_months(self, partitions: Partitions, months: Sequence[Month]) -> None:
         """Make partitions of the log."""
         await partitions.make(self._connection, months)
+
+    async def beat(self, path: str, at: datetime) -> None:
+        """Commit that a canary came through by this path."""
+        await self._connection.execute(_BEAT, path, at)
 
     async def probe(self) -> bool:
         """Whether this server can be written to now: a standby cannot, nor one set read-only."""

@@ -28,7 +28,29 @@ def is_environmental(error: BaseException) -> bool:
     return isinstance(error, OSError | PoolTimeoutError | DBAPIError | asyncpg.InterfaceError)
 
 
-def is_data_error(error: Exception) -> bool:
+# admin_shutdown, crash_shutdown: the server ended this connection, perhaps only this one.
+_ENDED = ("57P01", "57P02")
+
+
+def is_rollback(error: BaseException) -> bool:
+    """Whether nothing but other transactions was in the way: a deadlock, a serialization failure.
+
+    The connection is as good as before, and the same thing may succeed at once.
+    """
+    return str(getattr(error, "sqlstate", None))[:2] == "40"
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether a connection broke, which says little about the next one."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = str(error.sqlstate)
+        return state[:2] == "08" or state in _ENDED
+    if isinstance(error, TimeoutError):
+        return False
+    return isinstance(error, OSError | asyncpg.InterfaceError) and not is_data_error(error)
+
+
+def is_data_error(error: BaseException) -> bool:
     """Whether the same rows will be refused again by a database in perfect health."""
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate)[:2] in _DATA

@@ -23,11 +23,15 @@ FRESH_SECONDS = 2.0
 """A value of this age is asked for again, while it goes on being used."""
 STALE_SECONDS = 5.0
 """A value of this age is not used any more, unless the database does not answer."""
-OUTAGE_SECONDS = 900.0
+KNOWN_SECONDS = 0.2
+"""So long a known value is waited for before it is used although it is stale."""
+OUTAGE_SECONDS = 86_400.0
 """How long a known value outlives a database that does not answer."""
 QUERY_SECONDS = 1.0
 RETRY_SECONDS = 1.0
-"""For so long after a failure nobody with a known value waits for the database."""
+"""How soon a database that did not answer is asked again."""
+
+UNANSWERED = "Keys cannot be looked up at the moment."
 
 MOST_FOUND = 20_000
 MOST_MISSING = 20_000
@@ -56,7 +60,8 @@ class Lookups(Generic[K, V]):
         self._missing: dict[K, float] = {}  # until when it is not asked for again
         self._waiting: dict[K, asyncio.Future[V | None]] = {}
         self._asking: asyncio.Task[None] | None = None
-        self._outage_until = 0.0
+        self._loading: set[asyncio.Task[Mapping[K, V]]] = set()
+        self._retry_at: float | None = None  # while the database does not answer
 
     async def get(self, key: K) -> V | None:
         """The value, or None when there is none; RetryableError when nobody can say."""
@@ -70,16 +75,23 @@ class Lookups(Generic[K, V]):
         age = now - at
         if age < FRESH_SECONDS:
             return value
-        in_outage = now < self._outage_until
-        if age < (OUTAGE_SECONDS if in_outage else STALE_SECONDS):
+        if age < STALE_SECONDS or (self._retry_at is not None and age < OUTAGE_SECONDS):
             self._ask(key)
             return value
+        return await self._renewed(key, value, age)
+
+    async def _renewed(self, key: K, value: V, age: float) -> V | None:
+        """What the database says, or the known value when it does not answer soon."""
         try:
-            return await self._answer(key)
-        except RetryableError:
-            if age < OUTAGE_SECONDS:
-                return value
-            raise
+            async with asyncio.timeout(None if age >= OUTAGE_SECONDS else KNOWN_SECONDS):
+                return await self._answer(key)
+        except (RetryableError, TimeoutError):
+            if age >= OUTAGE_SECONDS:
+                raise
+            if self._retry_at is None:
+                # The others need not wait for it as well.
+                self._retry_at = self._clock.monotonic() + RETRY_SECONDS
+            return value
 
     def expire(self) -> None:
         """Use nothing any more that was found before now, unless the database does not answer."""
@@ -89,25 +101,27 @@ class Lookups(Generic[K, V]):
     async def _answer(self, key: K) -> V | None:
         asked = self._ask(key)
         if asked is None:
-            raise RetryableError("Too many keys are being looked up.", code="overloaded")
+            raise RetryableError(UNANSWERED, code="overloaded" if self._retry_at is None else None)
         # Shielded: others may wait for the same answer.
         return await asyncio.shield(asked)
 
     def _ask(self, key: K) -> asyncio.Future[V | None] | None:
         waiting = self._waiting.get(key)
-        if waiting is None and len(self._waiting) < MOST_WAITING:
+        if waiting is None and len(self._waiting) < MOST_WAITING and self._may_ask():
             waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
             if self._asking is None:
                 self._asking = asyncio.create_task(self._ask_all())
         return waiting
+
+    def _may_ask(self) -> bool:
+        return self._retry_at is None or self._clock.monotonic() >= self._retry_at
 
     async def _ask_all(self) -> None:
         try:
             while self._waiting:
                 asked = dict(list(self._waiting.items())[:MOST_PER_QUERY])
                 try:
-                    async with asyncio.timeout(QUERY_SECONDS):
-                        found = await self._load(list(asked))
+                    found = await self._loaded(list(asked))
                 except Exception as error:
                     self._fail(asked, error)
                 else:
@@ -118,8 +132,20 @@ class Lookups(Generic[K, V]):
                 waiting.cancel()
             self._waiting.clear()
 
+    async def _loaded(self, keys: Sequence[K]) -> Mapping[K, V]:
+        loading = asyncio.ensure_future(self._load(keys))
+        self._loading.add(loading)
+        loading.add_done_callback(self._loading.discard)
+        done, _ = await asyncio.wait({loading}, timeout=QUERY_SECONDS)
+        if not done:
+            # To cancel it may take seconds itself: a connection wants to be closed politely.
+            loading.cancel()
+            raise TimeoutError
+        return loading.result()
+
     def _learn(self, asked: Mapping[K, asyncio.Future[V | None]], found: Mapping[K, V]) -> None:
         now = self._clock.monotonic()
+        self._retry_at = None
         for key, waiting in asked.items():
             del self._waiting[key]
             value = found.get(key)
@@ -134,12 +160,12 @@ class Lookups(Generic[K, V]):
                 waiting.set_result(value)
 
     def _fail(self, asked: Mapping[K, asyncio.Future[V | None]], error: Exception) -> None:
-        self._outage_until = self._clock.monotonic() + RETRY_SECONDS
+        self._retry_at = self._clock.monotonic() + RETRY_SECONDS
         _log.warning("lookup_failed", error=describe(error))
         for key, waiting in asked.items():
             del self._waiting[key]
             if not waiting.done():
-                waiting.set_exception(RetryableError("The keys cannot be looked up at the moment."))
+                waiting.set_exception(RetryableError(UNANSWERED))
                 # A question asked behind a request's back has nobody who would take the error.
                 waiting.exception()
 

@@ -118,6 +118,14 @@ kpi_definition = Table(
     PrimaryKeyConstraint("id", "version", name="kpi_definition_pkey"),
 )
 
+canary = Table(
+    "canary",
+    metadata,
+    Column("path", Text, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    PrimaryKeyConstraint("path", name="canary_pkey"),
+)
+
 # --- The log ---------------------------------------------------------------------------------
 
 batch = Table(

@@ -125,3 +125,29 @@ async def test_only_details_of_a_part_are_sent() -> None:
     known.forget()
     [batch] = Plan([whole(request)], known).batches
     assert len(batch.details) == 2
+
+
+async def test_a_complete_batch_can_be_understood_by_itself() -> None:
+    other, unused = Dimension("Email"), Dimension("Referral")
+    rows = [row(0, 1), row(3, 2), row(3, 2), row(4, dimension=other), row(5, 1)]
+    first = submission(1, rows, [NAMED, other, unused], refusals=[REFUSAL])
+    second = with_ids(1, None)
+    known = Known()
+    for sent in (first, second):
+        part = whole(Pending(sent, asyncio.get_running_loop().create_future()))
+        known.learn(Plan([part], known).batches)
+    loop = asyncio.get_running_loop()
+    parts = [whole(Pending(sent, loop.create_future())) for sent in (first, second)]
+    plan = Plan(parts, known)
+    [sparse], [batch] = plan.batches, plan.complete()
+    assert sparse.dimensions == {}
+    assert batch.dimensions == {dimension_id(NAMED): NAMED, dimension_id(other): other}
+    assert batch.details == {detail_id(SEEN): SEEN}
+    assert (batch.token, batch.rejected) == (sparse.token, sparse.rejected)
+    # The last event of the first is a duplicate; that of the second begins at 0 again.
+    assert [each.position for each in batch.rows] == [0, 1, 1, 2, 3]
+    assert [each._replace(position=0) for each in batch.rows] == [
+        each._replace(position=0) for each in sparse.rows
+    ]
+    [empty] = Plan([whole(Pending(submission(1, []), loop.create_future()))], known).complete()
+    assert (empty.rows, empty.dimensions, empty.details) == ([], {}, {})

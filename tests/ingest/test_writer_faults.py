@@ -23,6 +23,7 @@ from service.ingest.writer import Bounds, Writer
 from service.store.engine import make_engine
 from tests.clock import FixedClock
 from tests.conftest import Database
+from tests.ingest.process import eventually
 from tests.proxy import Mode, Proxy, proxy_to
 from tests.submissions import AT, NAMED, row, submission, with_ids
 
@@ -242,7 +243,7 @@ async def test_a_cancelled_request_gives_its_room_back(database: Database, site:
         await until(database.engine, WAITING_PID)
         gone.cancel()
         await asyncio.wait([gone])
-    await asyncio.sleep(0.05)
+    await eventually(writer.can_write)
     assert (await writer.submit(with_ids(site.id, 3, 4))).accepted == 2
     await writer.stop()
 

@@ -26,7 +26,7 @@ from service.store.access import (
 from service.store.engine import make_engine
 from tests.clock import FixedClock
 from tests.conftest import Database
-from tests.proxy import proxy_to
+from tests.proxy import Mode, proxy_to
 
 ADMIN_KEY = "sk_" + "a" * 40
 
@@ -217,11 +217,57 @@ async def test_known_keys_outlive_an_outage_of_the_database(
             assert await store.principal(key) is not None
         with pytest.raises(RetryableError):
             await store.principal("sk_unknown")
-        clock.advance(900)
+        clock.advance(86_400)
         with pytest.raises(RetryableError):
             await store.principal(key)
         proxy.mend()
+        clock.advance(1)
         assert await store.principal(key) is not None
+        await engine.dispose()
+
+
+async def test_a_known_key_waits_for_no_server_that_hangs(
+    database: Database, clock: FixedClock
+) -> None:
+    key = await a_key(database.engine, Scope.READ)
+    loop = asyncio.get_running_loop()
+    async with proxy_to(database.url) as proxy:
+        engine = make_engine(proxy.url)
+        store = KeyStore(engine, clock)
+        await store.principal(key)
+        proxy.mode = Mode.SWALLOW
+        clock.advance(5)
+        started = loop.time()
+        assert await store.principal(key) is not None
+        first = loop.time() - started
+        for _ in range(100):
+            assert await store.principal(key) is not None
+        assert first < 0.5
+        assert loop.time() - started - first < 0.1
+        proxy.mend()
+        await engine.dispose()
+
+
+async def test_a_key_that_is_revoked_during_an_outage_stops_working_after_it(
+    database: Database, clock: FixedClock
+) -> None:
+    key = await a_key(database.engine, Scope.READ)
+    [row] = await list_keys(database.engine)
+    async with proxy_to(database.url) as proxy:
+        engine = make_engine(proxy.url)
+        store = KeyStore(engine, clock)
+        await store.principal(key)
+        proxy.refuse()
+        clock.advance(60)
+        assert await store.principal(key) is not None
+        await revoke_key(database.engine, row.id)
+        proxy.mend()
+        clock.advance(1)
+        answers = []
+        async with asyncio.timeout(5):
+            while None not in answers:
+                answers.append(await store.principal(key))
+                await asyncio.sleep(0.005)
         await engine.dispose()
 
 

@@ -145,3 +145,25 @@ async def test_a_detail_is_stored_once_with_its_props(
             ("/cart", "", "desktop", {}, 1),
             ("/shoes", "DK", "mobile", {"plan": "pro"}, 2),
         ]
+
+
+@pytest.mark.parametrize("known", [None, 1])
+async def test_refusals_are_recorded_once_also_without_new_events(
+    database: Database, make_site: Callable[..., Awaitable[Site]], known: int | None
+) -> None:
+    await ensure_partitions(database.engine, AT)
+    site = await make_site(database.engine)
+    log = await Log.open(database.engine, 5.0)
+    rows = [row(0, known)] if known else []
+    if known:
+        await log.append([Batch(site.id, rows=rows)], AT, again=False)
+    batch = Batch(site.id, rows=rows, rejected=[Rejected("events", Refusal(1, "code", "", "", ""))])
+    for again in (False, True):
+        [result] = await log.append([batch], AT, again=again)
+        assert not any(result.has(seq) for seq in range(len(rows)))
+    await log.close()
+    query = "SELECT (SELECT count(*) FROM rejection), (SELECT count(*) FROM batch WHERE events = 0)"
+    async with database.engine.connect() as connection:
+        assert (await connection.execute(text(query))).one() == (1, 1)
+        waiting = "SELECT count(*) FROM batch WHERE events = 0 AND projected_at IS NULL"
+        assert await connection.scalar(text(waiting)) == 0

@@ -30,7 +30,7 @@ from tests.conftest import Database
 SQUAWK = str(Path(sys.executable).parent / "squawk")
 ROOT = Path(__file__).parents[2]
 RULES = Path(__file__).parent / "squawk.toml"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 COLUMNS = """
 SELECT c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)

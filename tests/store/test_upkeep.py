@@ -1,4 +1,4 @@
-"""Rejections, secrets, freshness, retention: what stands beside the log."""
+"""Rejections, freshness, retention: what stands beside the log."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Table, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.domain.access import Site
-from service.kit.clock import SystemClock
+from service.kit.clock import Clock, SystemClock
 from service.store import retention
-from service.store.freshness import wait_until_projected
+from service.store.freshness import reading_projected
 from service.store.rejections import list_rejections
 from service.store.retention import forget_keys
-from service.store.secrets import Vault
-from service.store.tables import batch, event_key, rejection, signing_key, visitor_salt
+from service.store.tables import batch, event_key, rejection
 from tests.conftest import Database
 
 MakeSite = Callable[..., Awaitable[Site]]
@@ -46,47 +45,6 @@ async def test_rejections_are_listed_newest_first_page_by_page(database: Databas
     assert await list_rejections(database.engine, 3, 3) == []
 
 
-# --- Secrets ------------------------------------------------------------------------------------
-
-
-async def test_every_process_has_the_same_secrets(database: Database) -> None:
-    vaults = [Vault(database.engine) for _ in range(4)]
-    salts = await asyncio.gather(*(vault.salts(TODAY) for vault in vaults))
-    assert all(each == salts[0] for each in salts)
-    days = [TODAY + timedelta(days=offset) for offset in (-1, 0, 1)]
-    assert sorted(salts[0].by_day) == days
-    assert len(set(salts[0].by_day.values())) == 3
-    keys = await asyncio.gather(*(vault.signing_keys() for vault in vaults))
-    assert all(each == keys[0] for each in keys)
-    assert len(keys[0]) == 1
-    assert len(keys[0][0].secret) == 32
-
-
-async def test_a_salt_is_deleted_two_days_after_its_day(database: Database) -> None:
-    vault = Vault(database.engine)
-    old = await vault.salts(TODAY)
-    later = await vault.salts(TODAY + timedelta(days=2))
-    assert later.by_day[TODAY + timedelta(days=1)] == old.by_day[TODAY + timedelta(days=1)]
-    assert later.of(TODAY, TODAY + timedelta(days=2)) == later.by_day[TODAY + timedelta(days=2)]
-    async with database.engine.connect() as connection:
-        kept = await connection.scalars(select(visitor_salt.c.day).order_by(visitor_salt.c.day))
-        assert list(kept) == [TODAY + timedelta(days=offset) for offset in range(4)]
-
-
-async def test_salts_are_asked_for_once_a_day(database: Database) -> None:
-    vault = Vault(database.engine)
-    first = await vault.salts(TODAY)
-    async with database.engine.begin() as connection:
-        await connection.execute(visitor_salt.delete())
-    assert await vault.salts(TODAY) is first
-
-
-async def test_the_newest_signing_key_comes_first(database: Database) -> None:
-    await put(database.engine, signing_key, [{"id": n, "secret": bytes([n])} for n in (2, 1, 3)])
-    keys = await Vault(database.engine).signing_keys()
-    assert [key.id for key in keys] == [3, 2, 1]
-
-
 # --- Retention ----------------------------------------------------------------------------------
 
 
@@ -107,6 +65,11 @@ async def test_keys_are_forgotten_after_thirty_days(
 # --- Freshness ----------------------------------------------------------------------------------
 
 
+async def as_of_read(engine: AsyncEngine, timeout_s: float, clock: Clock) -> datetime:
+    async with reading_projected(engine, 1, timeout_s, clock) as (_, as_of):
+        return as_of
+
+
 def a_batch(site_id: int, **more: object) -> dict[str, object]:
     times = {"received_at": AT, "first_at": AT, "last_at": AT}
     marks = {"projected_at": None, "parked_at": None}
@@ -117,7 +80,7 @@ async def test_a_read_that_has_nothing_to_wait_for_is_fresh(database: Database) 
     clock = SystemClock()
     before = clock.now()
     await put(database.engine, batch, [a_batch(1, projected_at=AT), a_batch(2)])
-    as_of = await wait_until_projected(database.engine, 1, 5.0, clock)
+    as_of = await as_of_read(database.engine, 5.0, clock)
     assert before <= as_of <= clock.now()
 
 
@@ -125,7 +88,7 @@ async def test_a_read_waits_for_what_was_committed_before_it(database: Database)
     clock = SystemClock()
     await put(database.engine, batch, [a_batch(1)])
     asked = clock.now()
-    waiting = asyncio.create_task(wait_until_projected(database.engine, 1, 5.0, clock))
+    waiting = asyncio.create_task(as_of_read(database.engine, 5.0, clock))
     await asyncio.sleep(0.05)
     await put(database.engine, batch, [a_batch(1)])  # committed later: not waited for
     assert not waiting.done()
@@ -138,10 +101,20 @@ async def test_a_read_waits_for_what_was_committed_before_it(database: Database)
 async def test_a_read_says_how_old_it_is_when_it_cannot_wait_longer(database: Database) -> None:
     later = AT + timedelta(minutes=1)
     await put(database.engine, batch, [a_batch(1, received_at=later), a_batch(1)])
-    assert await wait_until_projected(database.engine, 1, 0.03, SystemClock()) == AT
+    assert await as_of_read(database.engine, 0.03, SystemClock()) == AT
 
 
 async def test_a_parked_batch_is_not_waited_for_and_not_hidden(database: Database) -> None:
     await put(database.engine, batch, [a_batch(1, parked_at=AT)])
     async with asyncio.timeout(1):
-        assert await wait_until_projected(database.engine, 1, 5.0, SystemClock()) == AT
+        assert await as_of_read(database.engine, 5.0, SystemClock()) == AT
+
+
+async def test_what_is_read_is_what_was_found_complete(database: Database) -> None:
+    """One snapshot tells what is projected and answers: nothing comes in between."""
+    count = select(func.count()).select_from(batch)
+    async with reading_projected(database.engine, 1, 5.0, SystemClock()) as (connection, _):
+        await put(database.engine, batch, [a_batch(1, projected_at=AT)])
+        assert await connection.scalar(count) == 0
+    async with database.engine.connect() as connection:
+        assert await connection.scalar(count) == 1
