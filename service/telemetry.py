@@ -35,6 +35,11 @@ EVENTS = Counter(
 REJECTIONS = Counter(
     "kompas_rejections", "Events refused, by the code of the reason.", ("code",), registry=REGISTRY
 )
+CLOCK_SKEWED_EVENTS = Counter(
+    "kompas_clock_skewed_events",
+    "Events whose time was corrected because the client's clock was wrong.",
+    registry=REGISTRY,
+)
 BATCH_EVENTS = Histogram(
     "kompas_batch_events",
     "Events that were committed together.",
@@ -52,6 +57,25 @@ COMMIT_FAILURES = Counter(
 )
 PENDING_EVENTS = Gauge(
     "kompas_pending_events", "Events in memory that wait for their commit.", registry=REGISTRY
+)
+
+# --- Outages of the database -------------------------------------------------------------------
+
+OUTAGE = Gauge(
+    "kompas_outage",
+    "1 while events go to the spool because Postgres does not take them.",
+    registry=REGISTRY,
+)
+REPLAY_FAILURES = Counter(
+    "kompas_replay_failures",
+    "Attempts to bring the spool into Postgres that failed; they are made again.",
+    registry=REGISTRY,
+)
+CANARY_AGE = Gauge(
+    "kompas_canary_age_seconds",
+    "Seconds since the last canary came through, by path: postgres or spool.",
+    ("path",),
+    registry=REGISTRY,
 )
 
 # --- Projection ------------------------------------------------------------------------------
@@ -85,6 +109,28 @@ ROLLUP_ROWS = Counter(
     "kompas_rollup_rows", "Rows appended to the quarter-hour rollup.", registry=REGISTRY
 )
 
+# --- Self-check --------------------------------------------------------------------------------
+
+SELFCHECK_SLICES = Counter(
+    "kompas_selfcheck_slices",
+    "Random slices recounted by the worker, by outcome: equal, different, or given_up (it took too"
+    " long).",
+    ("outcome",),
+    registry=REGISTRY,
+)
+SELFCHECK_DIFFERENCES = Counter(
+    "kompas_selfcheck_differences",
+    "Differences that the self-check found between log, facts and rollups; must be 0.",
+    registry=REGISTRY,
+)
+SELFCHECK_AGE = Gauge(
+    "kompas_selfcheck_age_seconds",
+    "Seconds since a slice was recounted to its end, by where it lay: new (the newest two days of"
+    " its site) or any.",
+    ("slice",),
+    registry=REGISTRY,
+)
+
 # --- Snapshots for Prometheus ----------------------------------------------------------------
 
 SNAPSHOT_SECONDS = Histogram(
@@ -104,5 +150,36 @@ SNAPSHOT_FAILURES = Counter(
 KPI_DEFINITIONS_INVALID = Counter(
     "kompas_kpi_definitions_invalid",
     "Stored KPIs found invalid and left out; the log says which.",
+    registry=REGISTRY,
+)
+
+# --- Spool -----------------------------------------------------------------------------------
+
+SPOOL_BYTES = Gauge(
+    "kompas_spool_bytes",
+    "Bytes of the spool's segments, those of dead processes that were taken over included.",
+    registry=REGISTRY,
+)
+SPOOL_RECORDS = Gauge(
+    "kompas_spool_records",
+    "Flushes in the spool that wait for their replay.",
+    registry=REGISTRY,
+)
+SPOOLED_EVENTS = Counter(
+    "kompas_spooled_events",
+    "Events made durable in the spool instead of the database.",
+    registry=REGISTRY,
+)
+SPOOL_DAMAGED_RECORDS = Counter(
+    "kompas_spool_damaged_records",
+    "Records that a replay passed over: damaged, unreadable (another format), stuck (Postgres took"
+    " them at no attempt), or torn, which were never acknowledged.",
+    ("kind",),
+    registry=REGISTRY,
+)
+SPOOL_FAILURES = Counter(
+    "kompas_spool_failures",
+    "Errors of the spool's disk, by what was to be done.",
+    ("action",),
     registry=REGISTRY,
 )

@@ -21,13 +21,15 @@ from service.store.partitions import ensure_partitions
 from service.store.retention import forget_keys
 
 RESTART_SECONDS = 5.0
+RETRY_SECONDS = 60.0
+"""How soon a chore that failed is tried again: an outage is no reason to be late by hours."""
 
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Chore:
-    """Something done every so often; a failure is logged and tried again the next time."""
+    """Something done every so often; a failure is logged, and tried again after a minute."""
 
     name: str
     every_seconds: float
@@ -70,11 +72,13 @@ class Worker:
 
     async def _repeat(self, chore: Chore) -> None:
         while True:
+            pause = chore.every_seconds
             try:
                 await chore.do()
             except Exception:
                 _log.exception("chore_failed", chore=chore.name)
-            await asyncio.sleep(chore.every_seconds)
+                pause = min(pause, RETRY_SECONDS)
+            await asyncio.sleep(pause)
 
     async def _make_months(self) -> None:
         await ensure_partitions(self._engine, self._clock.now())

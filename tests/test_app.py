@@ -29,7 +29,7 @@ async def client(postgres_url: str, template: str) -> AsyncIterator[httpx.AsyncC
 @pytest.fixture
 async def own_client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """For tests that break the database."""
-    async with doors(database.engine) as client:
+    async with doors(database.engine, spool_mb=0) as client:
         yield client
 
 

@@ -21,8 +21,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_needs_to_be_set() -> None:
     settings = load_settings()
-    assert settings.model_dump(exclude={"data_dir", "log_format"}) == {
+    assert settings.model_dump(exclude={"data_dir", "spool_dir", "log_format"}) == {
         "database_url": None,
+        "spool_mb": 1024,
         "host": "127.0.0.1",
         "port": 8000,
         "bootstrap_admin_key": None,
@@ -173,6 +174,16 @@ def test_a_relative_data_directory_is_made_absolute(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KOMPAS_DATA_DIR", "state")
     assert load_settings().data_dir == tmp_path / "state"
+
+
+def test_the_spool_is_in_the_data_directory_unless_it_is_said_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KOMPAS_DATA_DIR", "state")
+    assert load_settings().spool_dir == tmp_path / "state" / "spool"
+    monkeypatch.setenv("KOMPAS_SPOOL_DIR", "other")
+    assert load_settings().spool_dir == tmp_path / "other"
 
 
 @pytest.mark.parametrize(("tty", "expected"), [(True, "console"), (False, "json")])

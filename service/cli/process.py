@@ -16,15 +16,22 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from service.app import running
+from service.app.connections import Connections, Limits
+from service.app.protocol import bounded
 from service.cli.database import ready_engine
 from service.cli.welcome import address_of, introduction
 from service.kit.clock import SystemClock
+from service.kit.log import get_logger
 from service.settings import Settings
 from service.store.access import bootstrap
 from service.worker import Worker, working
 
 DRAIN_SECONDS = 8
-KEEP_ALIVE_SECONDS = 20
+"""What is being answered has so long after a signal; who is still sending, a second less."""
+RESERVED_DESCRIPTORS = 256
+"""Those that are no clients': the database's connections, the spool, the log."""
+
+_log = get_logger(__name__)
 
 
 def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
@@ -48,37 +55,78 @@ def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its own signal handling: ours also ends the database."""
+    """uvicorn with bounds for its clients, and without its own signal handling: ours also ends the
+    database.
+    """
+
+    def __init__(self, app: ASGIApp, connections: Connections) -> None:
+        self._connections = connections
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http=bounded(connections),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+            )
+        )
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to `run_until_signal`."""
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, and look after them."""
+        self._connections.start()
+        await super().startup(sockets)
 
-async def listen(app: ASGIApp, listener: socket.socket) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept none any more, and return when those under way are answered, or too slow."""
+        self._connections.drain()
+        await super().shutdown(sockets)
+        self._connections.stop()
+
+
+def _ended(reason: str) -> None:
+    _log.info("connection_ended", reason=reason)
+
+
+async def listen(
+    app: ASGIApp, listener: socket.socket, connections: Connections | None = None
+) -> None:
     """Serve until cancelled, then answer what is under way and return."""
-    server = Server(
-        uvicorn.Config(
-            app,
-            loop="none",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
-    )
+    if connections is None:
+        connections = Connections(Limits(connections=most_connections()), _ended)
+    server = Server(app, connections)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
         server.should_exit = True
         await serving
+
+
+def most_connections() -> int:
+    """The most that are accepted, after asking for as many file descriptors as one may have."""
+    most = Limits().connections
+    if sys.platform == "win32":
+        return most
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most + RESERVED_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    elif soft == resource.RLIM_INFINITY:
+        soft = wanted
+    return max(1, min(most, soft - RESERVED_DESCRIPTORS))
 
 
 def calm_collector() -> None:

@@ -46,7 +46,10 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class Submission:
-    """One request's events for one site, normalised."""
+    """One request's events for one site, normalised.
+
+    `corrected` counts those whose time was corrected because the client's clock was wrong.
+    """
 
     site_id: int
     door: str
@@ -54,6 +57,7 @@ class Submission:
     dimensions: dict[int, Dimension] = field(default_factory=dict)
     details: dict[int, Detail] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
+    corrected: int = 0
 
 
 class Receipt(NamedTuple):

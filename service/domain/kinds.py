@@ -54,3 +54,5 @@ class Flag(IntFlag):
     """NUL or lone surrogates in a text were replaced by U+FFFD."""
     SKEWED = 64
     """The client's clock differs from ours by more than a day."""
+    CORRECTED = 128
+    """`occurred_at` was corrected by what the client's clock differs from ours; `data` says how."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -53,8 +54,10 @@ DOORS = (
 )
 
 _PARAMETERS = {b"k": "k", b"site": "site"}
-# From here on a thread decodes, so that a large body does not keep the others waiting.
+# From here on a thread decodes, so that a large body does not keep the others waiting; two threads,
+# because each may take some 20 MiB to unpack and read what comes.
 _LARGE = 128 * 1024
+_DECODERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode")
 
 
 class EventDoor:
@@ -114,7 +117,8 @@ class EventDoor:
             if len(body) < _LARGE:
                 decoded = self._decode(body, headers)
             else:
-                decoded = await asyncio.to_thread(self._decode, body, headers)
+                loop = asyncio.get_running_loop()
+                decoded = await loop.run_in_executor(_DECODERS, self._decode, body, headers)
         except RequestError as error:
             size = len(body)
             await self._intake.refuse(site.id, self._door.path, error.code, error.message, size)

@@ -43,6 +43,7 @@ PARAMETERS = (
     Parameter("customer", "customer", "Your id of the customer, when signed in."),
     Parameter("consent", "consent", "`1` when the visitor agreed to be recognised for days."),
     Parameter("t", "occurred_at", "When it happened (RFC 3339); left out: now."),
+    Parameter("sent", "sent_at", "When it was sent, by the clock of `t`, which it corrects."),
     Parameter("id", "id", "Your id of the event; the same id counts once."),
     Parameter("source", "source", "Who sent the visitor, if the page's own utm tags do not say."),
     Parameter("medium", "medium", "By which means, such as cpc or email."),
@@ -104,8 +105,9 @@ def _complete(event: dict[str, Any], headers: RequestHeaders) -> None:
     if "consent" in event:
         # Other words go on as they are, and are refused like any other wrong type.
         event["consent"] = _YES_OR_NO.get(event["consent"].lower(), event["consent"])
-    if " " in event.get("occurred_at", ""):
-        event["occurred_at"] = _LOST_PLUS.sub("+", event["occurred_at"])
+    for name in ("occurred_at", "sent_at"):
+        if " " in event.get(name, ""):
+            event[name] = _LOST_PLUS.sub("+", event[name])
 
 
 async def _other_method(scope: Scope, receive: Receive, send: Send) -> None:

@@ -253,7 +253,8 @@ _INSTANT = re.compile(
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
-def _bounded(at: datetime, context: Context) -> datetime:
+def bounded(at: datetime, context: Context) -> datetime:
+    """A time that an event may have: from 1990 to 24 hours after its receipt."""
     if at > context.latest:
         raise RefusedError(
             Code.TIME_IN_FUTURE, "must not be more than 24 hours ahead of the time of receipt"
@@ -263,29 +264,37 @@ def _bounded(at: datetime, context: Context) -> datetime:
     return at
 
 
+def is_date(value: Any) -> bool:
+    """Whether this is written as a date, so that no clock said it."""
+    return isinstance(value, str) and len(value) == 10 and _DAY.fullmatch(value) is not None
+
+
 def instant(value: Any, context: Context) -> datetime:
-    """RFC 3339 with an offset, in UTC; or a date: the start of that day in the site's zone."""
+    """As `reading`, or a date: the start of that day in the site's zone; in UTC."""
+    return context.start_of(day(value, context)) if is_date(value) else reading(value, context)
+
+
+def reading(value: Any, _context: Context) -> datetime:
+    """What a client's clock says: RFC 3339 with an offset, in UTC; of any year."""
     if not isinstance(value, str):
         raise RefusedError(
             Code.INVALID_TIME,
             "must be a text such as 2026-05-01T10:00:00+02:00; seconds since 1970 are not taken",
         )
-    if len(value) == 10 and _DAY.fullmatch(value):
-        return context.start_of(day(value, context))
     match = _INSTANT.fullmatch(value)
     if match is None:
         raise RefusedError(
-            Code.INVALID_TIME, "must be RFC 3339, such as 2026-05-01T10:00:00+02:00, or a date"
+            Code.INVALID_TIME,
+            "must be RFC 3339, such as 2026-05-01T10:00:00+02:00 (or a date, in `occurred_at`)",
         )
     if match[1] is None:
         raise RefusedError(
             Code.INVALID_TIME, "must end with its offset (Z or +02:00): it is never guessed"
         )
     try:
-        at = datetime.fromisoformat(value.upper()).astimezone(UTC)
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise RefusedError(Code.INVALID_TIME, "must be a time that exists") from error
-    return _bounded(at, context)
 
 
 def day(value: Any, context: Context) -> date:

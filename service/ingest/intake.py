@@ -96,6 +96,7 @@ class Intake:
             country=facts.country,
         )
         submission = normalise(objects, context)
+        telemetry.CLOCK_SKEWED_EVENTS.inc(submission.corrected)
         if not submission.rows and not submission.refusals:
             return Receipt(0, 0, [])
         return await self._writer.submit(submission)

@@ -54,7 +54,7 @@ COUNT = {
 }
 CURRENCY = {"type": "string", "pattern": "^[A-Za-z]{3}$"}
 INSTANT = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}
-DATE = {"type": "string", "format": "date"}
+DATE, READING = ({"type": "string", "format": name} for name in ("date", "date-time"))
 URL = {
     "type": "string",
     "format": "uri",
@@ -89,6 +89,7 @@ COMMON = (
     Field("id", fields.identity, ID, "The client's id: the same id counts once for 30 days."),
     Field("kind", fields.as_given, TEXT, "What the event is; may be left out at a typed door."),
     Field("occurred_at", fields.instant, INSTANT, f"{_AT} Left out: now."),
+    Field("sent_at", fields.reading, READING, "When sent, by the same clock; it is put right."),
     Field("site", fields.own_site, TEXT, "The site's slug; keys of a site may leave it out."),
     Field("visitor", fields.identity, ID, "The client's id of the visitor; kept as a hash."),
     Field("customer", fields.hashed("customer"), ID, "Who bought; kept as a hash.", "customer"),

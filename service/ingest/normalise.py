@@ -15,12 +15,14 @@ from asyncpg.pgproto.pgproto import UUID  # see hashing
 
 from service.domain.events import LogRow, Refusal, Submission
 from service.domain.kinds import Flag, Kind
+from service.ingest import fields
 from service.ingest.context import Context
 from service.ingest.details import detail_of
 from service.ingest.dimensions import Values
 from service.ingest.kinds import DOORS, KINDS, KindRules
 from service.ingest.refusals import RefusalCode as Code
 from service.ingest.refusals import RefusedError, clip, hint, payload_of, pointer
+from service.ingest.skew import WRONG_DAY, Corrected, corrected
 from service.kit import json
 from service.kit.json import JsonError
 
@@ -32,12 +34,13 @@ PUBLIC_KINDS = frozenset(
 )
 """What a public key may send: it could otherwise replace a shop's statements, or refund orders."""
 
-SKEW = timedelta(days=1)
+_NO_TIME = timedelta(0)
+_MICROSECOND = timedelta(microseconds=1)
 
 # As numbers: arithmetic with enum members costs more than the rest of the decision.
 _BOT, _CONSENT, _MACHINE = int(Flag.BOT), int(Flag.CONSENT), int(Flag.MACHINE)
 _DATED, _OPTED_OUT = int(Flag.DATED), int(Flag.OPTED_OUT)
-_REPAIRED, _SKEWED = int(Flag.REPAIRED), int(Flag.SKEWED)
+_REPAIRED, _SKEWED, _CORRECTED = int(Flag.REPAIRED), int(Flag.SKEWED), int(Flag.CORRECTED)
 
 _BY_LABEL = {kind.label: rules for kind, rules in KINDS.items()}
 _FIELDS = frozenset(name for rules in KINDS.values() for name in rules.fields)
@@ -82,10 +85,12 @@ def _take(position: int, value: Any, context: Context, submission: Submission) -
     _check_key(rules, context)
     values = _parsed(value, rules, context)
     _check_complete(values, rules)
-    at: datetime = values.get("occurred_at", context.now)
+    at, shift = _when(value, values, rules, context)
     data = _data(values, rules, context)
+    if shift:
+        data["corrected"] = shift // _MICROSECOND
     visitor = _visitor(values, rules, at, context)
-    flags = _flags(values, rules, at, context)
+    flags = _flags(values, rules, at, context) | _clock_flags(values, at, shift, context)
     key = _key(values, rules, context)
     dim_id, dimension = rules.place(values, context.site.rules)
     detail_id, detail = detail_of(values, context)
@@ -101,6 +106,7 @@ def _take(position: int, value: Any, context: Context, submission: Submission) -
             LogRow(position, number, moment, visitor, dim_id, detail_id, flags, key, _text(piece))
             for moment, piece in rules.statement.pieces(values, dimension, (at, data), context)
         ]
+    submission.corrected += bool(shift)
     if detail_id:
         submission.details[detail_id] = detail
     if dim_id:
@@ -181,6 +187,23 @@ def _check_either(values: Values, rules: KindRules) -> None:
         raise RefusedError(Code.MISSING_FIELD, message, missing[0])
 
 
+def _when(event: dict[str, Any], values: Values, rules: KindRules, context: Context) -> Corrected:
+    """When it happened, by our clock; RefusedError where no event may be dated."""
+    said = values.get("occurred_at")
+    if said is None:
+        return Corrected(context.now, _NO_TIME)
+    found = Corrected(said, _NO_TIME)
+    # A date is people's, and a statement's days are: no clock has said them.
+    if "sent_at" in values and not rules.about_days and not fields.is_date(event["occurred_at"]):
+        found = corrected(said, values["sent_at"], context.now)
+    try:
+        fields.bounded(found.at, context)
+    except RefusedError as error:
+        error.field = "occurred_at"
+        raise
+    return found
+
+
 def _data(values: Values, rules: KindRules, context: Context) -> dict[str, Any]:
     stored = rules.stored_opted_out if context.opted_out else rules.stored
     data = {member: values[name] for name, member in stored if name in values}
@@ -225,9 +248,6 @@ def _flags(values: Values, rules: KindRules, at: datetime, context: Context) -> 
         flags |= _REPAIRED
     if at is not context.now or rules.about_days:
         flags |= _DATED
-        # A server reports late and means it; a browser sends what happens.
-        if context.browser and abs(context.now - at) > SKEW:
-            flags |= _SKEWED
     if rules.is_by_reader:
         machine = context.machine
         flags |= _BOT if machine and context.bot else 0
@@ -235,6 +255,15 @@ def _flags(values: Values, rules: KindRules, at: datetime, context: Context) -> 
     elif context.bot:
         flags |= _BOT
     return flags
+
+
+def _clock_flags(values: Values, at: datetime, shift: timedelta, context: Context) -> int:
+    if shift:
+        return _CORRECTED | (_SKEWED if abs(shift) > WRONG_DAY else 0)
+    if "sent_at" in values or not context.browser:
+        return 0
+    # A server reports late and means it; a browser sends what happens.
+    return _SKEWED if abs(context.now - at) > WRONG_DAY else 0
 
 
 def _key(values: Values, rules: KindRules, context: Context) -> UUID | None:

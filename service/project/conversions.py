@@ -70,19 +70,23 @@ revisited AS MATERIALIZED (
 )"""
 
 
-# Only the customers' own index has this order, so a planner cannot look through times instead; it
-# reads a row or two and those of the same instant, of which the place decides. What is compared
-# begins with the customer: together with the bound the other way it is theirs alone. How many rows
-# are wanted is not known when it is planned: one that believes in few reads all of them and sorts.
+# One row, of which a planner expects a thousand: what is looked up in the order of an index then has
+# to come from it, because to sort looks dear. One that has no statistics of a site yet expects a
+# single row of it, finds every index as good, and would read the whole site for each lookup.
+_ONE = "generate_series(1, (SELECT 1)) AS one"
+
+
+# It reads a row or two and those of the same instant, of which the place decides. What is compared
+# begins with the customer: together with the bound the other way it is theirs alone.
 def _nearest(compared: str, bound: str, direction: str, rows: int) -> str:
     place = ", ".join(f"{name} {direction}" for name in ("occurred_at", "batch_id", "seq"))
     return f"""(SELECT batch_id, seq FROM (
-            SELECT f.occurred_at, f.batch_id, f.seq FROM conversion AS f
+            SELECT f.occurred_at, f.batch_id, f.seq FROM conversion AS f CROSS JOIN {_ONE}
             WHERE f.site_id = :site_id AND (f.customer, f.occurred_at, f.batch_id, f.seq)
                   {compared} (k.customer, k.occurred_at, k.batch_id, k.seq)
               AND f.customer {bound} k.customer AND NOT f.refund
             ORDER BY f.customer {direction}, f.occurred_at {direction}
-            FETCH FIRST (SELECT {rows}) ROWS WITH TIES
+            FETCH FIRST {rows} ROWS WITH TIES
          ) AS f ORDER BY {place} LIMIT {rows})"""
 
 
@@ -96,10 +100,17 @@ neighbours AS MATERIALIZED (
     WHERE k.customer IS NOT NULL AND NOT k.refund
 )"""
 
-# In order, and how many is not known, as above: of a site that has no statistics yet a planner
-# expects nothing, so any index would do for it, and it reads all rows of the site for each key.
-_BY_KEY = """f.batch_id = k.batch_id AND f.seq >= k.seq AND f.seq <= k.seq
-        ORDER BY f.seq LIMIT (SELECT 1)"""
+_OF_ORDER = f"""SELECT p.* FROM orders AS k CROSS JOIN LATERAL (
+        SELECT f.batch_id, f.seq, true FROM conversion AS f CROSS JOIN {_ONE}
+        WHERE f.site_id = :site_id AND f."order" >= k."order" AND f."order" <= k."order"
+        ORDER BY f."order"
+    ) AS p"""
+_BY_KEY = f"""SELECT p.* FROM keys AS k CROSS JOIN LATERAL (
+        SELECT {_COLUMNS}, k.again FROM conversion AS f CROSS JOIN {_ONE}
+        WHERE f.site_id = :site_id AND f.batch_id = k.batch_id AND f.seq >= k.seq
+          AND f.seq <= k.seq
+        ORDER BY f.seq LIMIT 1
+    ) AS p"""
 
 # Found by their keys first: to compare whole rows costs more, when planned and when done. Credit
 # is given again to those whose visits or order may say something new, neighbours keep theirs.
@@ -113,13 +124,13 @@ keys AS MATERIALIZED (
     SELECT batch_id, seq, bool_or(again) AS again
     FROM (SELECT batch_id, seq, true AS again FROM revisited
           UNION ALL
-          {probed("conversion", "batch_id, seq, true", "orders", 'f."order" = k."order"')}
+          {_OF_ORDER}
           UNION ALL
           SELECT batch_id, seq, false FROM neighbours) AS found
     GROUP BY batch_id, seq
 ),
 old AS MATERIALIZED (
-    {probed("conversion", f"{_COLUMNS}, k.again", "keys", _BY_KEY)}
+    {_BY_KEY}
 )"""
 
 _PLACE = ("dim_id", "detail_id", "touch_dims", "touch_details", "touch_weights")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from service.kit.payload import refuse_repeats
 from service.kpi.explain import Explainer
 from service.publish.admission import Admission
 from service.publish.answers import Window
-from service.publish.kpis import KpiId
+from service.publish.kpis import QUESTION_SECONDS, KpiId
 from service.publish.parameters import KpiParameters
 
 
@@ -101,5 +102,6 @@ class ExplainDoor:
     ) -> Response:
         """How one KPI's answer comes about: its numbers, its SQL, the rows read, the time."""
         site = await self._admission.site(request, given.site)
-        explanation = await self._explainer.explain(site, given.query((kpi,)))
+        async with asyncio.timeout(QUESTION_SECONDS):
+            explanation = await self._explainer.explain(site, given.query((kpi,)))
         return json_response(explanation.as_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -19,6 +20,9 @@ from service.publish.answers import CatalogueAnswer, KpiAnswer, KpiAnswers
 from service.publish.parameters import CatalogueParameters, KpiParameters, SeveralKpis
 
 KpiId = Annotated[str, Path(alias="id", description="Out of GET /v1/kpis.", examples=["roas"])]
+
+QUESTION_SECONDS = 60.0
+"""A question that takes longer is given up with 503: it would keep others from the database."""
 
 
 def definition(kpi: Kpi, lang: str) -> dict[str, Any]:
@@ -81,12 +85,14 @@ class KpiDoors:
     ) -> Response:
         """One KPI over one window, with a series, a breakdown or a comparison where asked for."""
         site = await self._admission.site(request, given.site)
-        (answer,) = await self._kpis.answer(site, given.query((kpi,)))
+        async with asyncio.timeout(QUESTION_SECONDS):
+            (answer,) = await self._kpis.answer(site, given.query((kpi,)))
         return json_response(answer.as_dict())
 
     async def query_kpis(self, request: Request) -> Response:
         """Several KPIs over one window, all as of the same instant."""
         given = checked(SeveralKpis, await read_json(request))
         site = await self._admission.site(request, given.site)
-        answers = await self._kpis.answer(site, given.query(tuple(given.kpis)))
+        async with asyncio.timeout(QUESTION_SECONDS):
+            answers = await self._kpis.answer(site, given.query(tuple(given.kpis)))
         return json_response({"answers": [answer.as_dict() for answer in answers]})

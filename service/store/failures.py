@@ -25,7 +25,9 @@ def is_environmental(error: BaseException) -> bool:
     state = getattr(_origin(error), "sqlstate", None)
     if state is not None:
         return str(state)[:2] in _ENVIRONMENT
-    return isinstance(error, OSError | PoolTimeoutError | DBAPIError | asyncpg.InterfaceError)
+    # InternalClientError: a server said good-bye to a connection while nothing was asked of it.
+    ours = OSError | PoolTimeoutError | DBAPIError
+    return isinstance(error, ours | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
 # admin_shutdown, crash_shutdown: the server ended this connection, perhaps only this one.
@@ -38,6 +40,15 @@ def is_rollback(error: BaseException) -> bool:
     The connection is as good as before, and the same thing may succeed at once.
     """
     return str(getattr(error, "sqlstate", None))[:2] == "40"
+
+
+# lock_not_available, deadlock_detected.
+_BLOCKED = ("55P03", "40P01")
+
+
+def is_blocked(error: BaseException) -> bool:
+    """Whether a lock that somebody else has was in the way: that will pass."""
+    return str(getattr(_origin(error), "sqlstate", None)) in _BLOCKED
 
 
 def is_lost_connection(error: BaseException) -> bool:

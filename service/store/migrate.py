@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.errors import StartupError
+from service.store.patience import patiently
 
 _PACKAGED = Path(__file__).parent / "migrations"
 _CHECKOUT = Path(__file__).parents[2] / "alembic"
@@ -58,7 +59,11 @@ async def current_revision(engine: AsyncEngine) -> str | None:
 
 
 async def migrate(engine: AsyncEngine) -> str:
-    """Apply what is missing and answer the schema's revision; safe to run twice at once."""
+    """Apply what is missing and answer the schema's revision; safe to run twice at once.
+
+    Each migration is a transaction, or can be done again from its beginning: one that others are in
+    the way of is tried again.
+    """
     await check(engine, allow_older=True)
 
     def upgrade(connection: Connection) -> None:
@@ -66,8 +71,11 @@ async def migrate(engine: AsyncEngine) -> str:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
-    async with engine.connect() as connection:
-        await connection.run_sync(upgrade)
+    async def attempt() -> None:
+        async with engine.connect() as connection:
+            await connection.run_sync(upgrade)
+
+    await patiently(attempt, "migrate")
     return head_revision()
 
 

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.store import patience
 from service.store.engine import connect
+from service.store.patience import patiently
 
 LOCK_CLASS = 0x6B6F6D71
 LOCK_MONTHS = 1
@@ -67,10 +69,11 @@ async def ensure_partitions(
     engine: AsyncEngine, now: datetime, days_back: int = DAYS_BACK, days_ahead: int = DAYS_AHEAD
 ) -> None:
     """Make the months around `now` that are missing; may run in several processes at once."""
-    wanted = months_between(now - timedelta(days=days_back), now + timedelta(days=days_ahead))
-    connection = await connect(engine, {"lock_timeout": "5s"})
+    wanted = [*months_between(now - timedelta(days=days_back), now + timedelta(days=days_ahead))]
+    partitions = Partitions()
+    connection = await connect(engine, {"lock_timeout": patience.LOCK_TIMEOUT})
     try:
-        await Partitions().make(connection, wanted)
+        await patiently(lambda: partitions.make(connection, wanted), "make months")
     finally:
         await connection.close()
 

@@ -105,6 +105,7 @@ FLAGS = """
 16 opted_out
 32 repaired
 64 skewed
+128 corrected
 """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -120,6 +120,19 @@ async def test_a_plus_that_was_not_encoded(edge: Edge, zone: str) -> None:
         where = f"{PATH}?k={edge.keys['public']}&url={quote(PAGE)}&t={at}{zone}"
         assert code(await edge.get(where, key=None)) == (200, None)
         assert (await edge.last_event()).occurred_at.hour == 8
+
+
+@pytest.mark.parametrize("zone", ["+02:00", " 02:00", "%2B02:00"])
+async def test_a_clock_that_is_wrong(edge: Edge, zone: str) -> None:
+    """It says: ten seconds ago."""
+    said = f"t=2001-01-01T10:05:03{zone}&sent=2001-01-01T10:05:13{zone}"
+    before = datetime.now(UTC)
+    where = f"{PATH}?k={edge.keys['public']}&url={quote(PAGE)}&{said}"
+    assert code(await edge.get(where, key=None)) == (200, None)
+    event = await edge.last_event()
+    age = timedelta(seconds=10)
+    assert before - age <= event.occurred_at <= datetime.now(UTC) - age
+    assert event.flags & (Flag.CORRECTED | Flag.SKEWED) == Flag.CORRECTED | Flag.SKEWED
 
 
 async def test_the_tag_for_browsers_without_scripts(edge: Edge) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json as standard
 from contextlib import suppress
 from decimal import Decimal
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import pytest
@@ -171,3 +172,35 @@ def test_cleaned_texts_can_be_stored(text: str) -> None:
     assert "\x00" not in cleaned
     assert len(cleaned) == len(text)
     assert clean(cleaned) == cleaned
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)  # fmt: skip
+
+
+@given(VALUES)
+def test_what_has_no_decimals_is_written_as_everybody_does(value: Any) -> None:
+    assert dumps(value) == standard.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_a_decimal_is_written_with_all_its_digits(value: Decimal) -> None:
+    written = dumps({"a": [value]})
+    assert Decimal(written[6:-2]).as_tuple() == value.as_tuple() or abs(value.adjusted()) <= 32
+    assert Decimal(written[6:-2]) == value
+    assert ("E" in written) <= (abs(value.adjusted()) > 32)
+
+
+def test_words_of_enumerations_are_written_as_what_they_are() -> None:
+    assert dumps({Word.ONE: [Word.ONE, Figure.TWO]}) == '{"one":["one",2]}'
+
+
+class Word(StrEnum):
+    ONE = "one"
+
+
+class Figure(IntEnum):
+    TWO = 2

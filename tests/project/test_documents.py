@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from service.domain.measures import MONEY, Measure
@@ -49,10 +50,10 @@ WORDS = {
 
 
 def table(page: str) -> list[list[str]]:
-    """The cells of the page's table, without its head."""
-    lines = (REFERENCE / page).read_text().splitlines()
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
-    return rows[2:]
+    """The cells of the page's first table, without its head."""
+    lines = dropwhile(lambda line: line[:1] != "|", (REFERENCE / page).read_text().splitlines())
+    rows = takewhile(lambda line: line[:1] == "|", lines)
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows][2:]
 
 
 def booked() -> dict[Measure, list[tuple[str, str]]]:

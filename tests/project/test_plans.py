@@ -4,6 +4,7 @@ whether its statistics are of now, of yesterday or none at all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -104,10 +105,13 @@ def reads_widely(scan: dict[str, Any]) -> bool:
     if what.split("_")[0] not in FACT_TABLES or scan["Node Type"] == "Bitmap Heap Scan":
         return False
     condition = scan.get("Index Cond", "")
-    # The neighbours of an order: a row comparison from one side, the customer from the other.
-    if "(ROW(customer, occurred_at) " in condition and "(customer " in condition:
-        return False
-    return not any(f"({name} =" in condition or f".{name} =" in condition for name in LOOKUPS)
+    return not any(tells(condition, name) for name in LOOKUPS)
+
+
+def tells(condition: str, name: str) -> bool:
+    """Whether a column is said, or bounded from both sides: by itself or first of a row."""
+    bounds = re.findall(rf"[(.]{name}(?:, \w+\))? [<>]=", condition)
+    return f"({name} =" in condition or f".{name} =" in condition or len(bounds) > 1
 
 
 async def some_people(connection: AsyncConnection) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -159,6 +160,6 @@ def test_a_silent_network_is_probed() -> None:
 
 async def test_the_pools_own_connections_are_probed(database: Database) -> None:
     async with behind(database) as (_, engine), engine.connect() as connection:
-        driver = (await connection.get_raw_connection()).driver_connection
+        driver: Any = (await connection.get_raw_connection()).driver_connection
         stream = driver._transport.get_extra_info("socket")
         assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

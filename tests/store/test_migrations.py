@@ -20,12 +20,14 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from service.store import patience
 from service.store.engine import make_engine
 from service.store.migrate import current_revision, head_revision, migrate, script_location
 from service.store.tables import metadata
 from tests.conftest import Database
+from tests.ingest.process import eventually
 
 SQUAWK = str(Path(sys.executable).parent / "squawk")
 ROOT = Path(__file__).parents[2]
@@ -193,6 +195,30 @@ async def test_two_migrators_at_once_make_one_schema(
     ]
     assert [await migrator.wait() for migrator in both] == [0, 0]
     assert await described(empty) == await described(database.engine)
+
+
+async def test_a_migration_waits_for_a_dump_and_nobody_for_the_migration(
+    empty: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.1)
+    async with empty.connect() as connection:
+        await connection.run_sync(lambda c: command.upgrade(configured(c), "0001"))
+    async with empty.begin() as connection:
+        await connection.execute(text(PARTITION))
+    async with empty.begin() as dump:
+        await dump.execute(text("LOCK TABLE ONLY event IN ACCESS SHARE MODE"))
+        # Alembic waits in a greenlet: the loop goes on.
+        migrating = asyncio.create_task(migrate(empty))
+        await eventually(lambda: waiting(dump))
+        async with asyncio.timeout(5), empty.begin() as ingesting:
+            await ingesting.execute(text("LOCK TABLE event IN ROW EXCLUSIVE MODE"))
+        assert not migrating.done()
+    assert await migrating == head_revision()
+
+
+async def waiting(connection: AsyncConnection) -> bool:
+    """Whether somebody waits for a lock."""
+    return bool(await connection.scalar(text("SELECT bool_or(NOT granted) FROM pg_locks")))
 
 
 async def test_the_connection_is_handed_back_as_it_was(empty: AsyncEngine) -> None:

@@ -70,8 +70,7 @@ def request(key: str, chance: random.Random) -> bytes:
 
 def _question(key: str, chance: random.Random) -> bytes:
     """A GET: a pixel, or a KPI."""
-    words = [b"url", b"title", b"visitor", b"t", b"consent", b"id", b"window", b"by", b"where",
-             b"tz", b"grain", b"from", b"to", b"compare", b"model", b"top", b"currency"]  # fmt: skip
+    words = b"url title visitor t consent id window by where tz grain from to compare model".split()
     values = [b"https://a.example/b", b"last_7_days", b"campaign", b"2026-05-01", b"DKK", b"day"]
     query = "&".join(
         f"{quote_from_bytes(mutated(chance.choice(words), chance)[:200])}"

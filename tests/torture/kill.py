@@ -22,13 +22,15 @@ async def run(short: bool) -> Line:
     return await killed(6 if short else 200)
 
 
-async def killed(cycles: int, program: Sequence[str] = KOMPAS, seed: int = 1) -> Line:
+async def killed(
+    cycles: int, program: Sequence[str] = KOMPAS, seed: int = 1, **environment: str
+) -> Line:
     """So many kills, each at a random moment of one to two seconds of load."""
     chance = random.Random(seed)
     slowest = 0.0
     with tempfile.TemporaryDirectory(prefix="kompas-kill-", dir="/var/tmp") as name:
         async with Stack(Path(name), program) as stack:
-            await stack.start()
+            await stack.start(**environment)
             ledger = Ledger()
             load = Load(stack.port, stack.key(), ledger)
             async with load.running():

@@ -57,7 +57,9 @@ async def run(short: bool) -> Line:
     return await powerless(2 if short else 50)
 
 
-async def powerless(cycles: int, program: Sequence[str] = KOMPAS, seed: int = 1) -> Line:
+async def powerless(
+    cycles: int, program: Sequence[str] = KOMPAS, seed: int = 1, **environment: str
+) -> Line:
     """So many power cuts; in every other one Postgres was away for a while before."""
     chance = random.Random(seed)
     with (
@@ -65,7 +67,7 @@ async def powerless(cycles: int, program: Sequence[str] = KOMPAS, seed: int = 1)
         forgetful_disk(Path(name)) as disk,
     ):
         async with Stack(disk.folder, program) as stack:
-            await stack.start()
+            await stack.start(**environment)
             ledger = Ledger()
             key = stack.key()
             for cycle in range(cycles):
