@@ -193,8 +193,9 @@ def _when(event: dict[str, Any], values: Values, rules: KindRules, context: Cont
     if said is None:
         return Corrected(context.now, _NO_TIME)
     found = Corrected(said, _NO_TIME)
-    # A date is people's, and a statement's days are: no clock has said them.
-    if "sent_at" in values and not rules.about_days and not fields.is_date(event["occurred_at"]):
+    if fields.is_date(event["occurred_at"]):
+        return found  # people's, as no clock has said it, with bounds of its own
+    if "sent_at" in values and not rules.about_days:
         found = corrected(said, values["sent_at"], context.now)
     try:
         fields.bounded(found.at, context)

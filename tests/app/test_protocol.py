@@ -106,7 +106,7 @@ class Server:
 
     def terminate(self) -> None:
         """What SIGTERM does."""
-        self._loop.call_soon_threadsafe(self._task.cancel)  # type: ignore[union-attr]  # -- started
+        self._loop.call_soon_threadsafe(self._task.cancel)  # type: ignore[union-attr]  # -- set before this is called
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self.app.may_answer.set)

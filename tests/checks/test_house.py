@@ -214,6 +214,9 @@ def scripts() -> set[str]:
     plain = "".join(text for name, text in texts().items() if not name.endswith(".py"))
     # `make torture-slow` runs tests/torture/slow.py.
     plain += "".join(f"tests/torture/{name}.py" for name in re.findall(r"torture-(\w+)", plain))
+    # Others are started as processes of their own: python -m tests.torture.forgetful.
+    started = re.findall(r'"tests\.(?:\w+\.)+\w+"', "".join(texts().values()))
+    plain += "".join(f"{name.strip(chr(34)).replace('.', '/')}.py" for name in started)
     return {module_of(name) for name in tracked() if name.endswith(".py") and name in plain}
 
 

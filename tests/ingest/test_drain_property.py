@@ -34,7 +34,7 @@ from tests.proxy import Mode, Proxy, proxy_to
 from tests.submissions import AT, row, submission
 
 MakeSite = Callable[..., Awaitable[Site]]
-EXAMPLES = int(os.environ.get("KOMPAS_TEST_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("KOMPAS_EXAMPLES", "10"))
 ATTEMPT = 0.3
 SLOW = 0.4
 DRAIN_SECONDS = 1.0
