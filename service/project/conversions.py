@@ -70,9 +70,9 @@ revisited AS MATERIALIZED (
 )"""
 
 
-# One row, of which a planner expects a thousand: what is looked up in the order of an index then
-# has to come from it, because to sort looks dear. One that has no statistics of a site yet expects
-# a single row of it, finds every index as good, and would read the whole site for each lookup.
+# One row, of which a planner expects a thousand: what is looked up in the order of an index has to
+# come from it then, because to sort looks dear. One that has no statistics of a site yet expects a
+# single row of it, finds every index as good, and would read the whole site for each lookup.
 _ONE = "generate_series(1, (SELECT 1)) AS one"
 
 
