@@ -18,7 +18,7 @@ from service.domain.dimensions import DETAILS, DIMENSIONS
 from service.domain.models import Model
 from service.kpi.cells import Slice
 from service.kpi.formula import Distinct, Where
-from service.kpi.labels import forms, joins
+from service.kpi.labels import aliases, forms, joins
 from service.kpi.run import FEW_FACTS
 from service.kpi.visitors import BUCKETS, Cut, Query
 
@@ -32,6 +32,13 @@ BY_CUSTOMER = (
     Distinct.RETURNING_CUSTOMERS,
 )
 """Counts that can be told when all orders of a customer are at hand."""
+
+
+def _placed(row: str) -> str:
+    # A sum of bigint is numeric, which takes several times as long; nearly all orders are one.
+    more = f"sum({row}.quantity - 1) FILTER (WHERE {row}.quantity <> 1)"
+    return f"count(*) + coalesce({more}, 0)::bigint"
+
 
 _TOUCHED = frozenset({*DIMENSIONS, *DETAILS})
 
@@ -51,7 +58,7 @@ _ALONG = {
         f"count(*) FILTER (WHERE {_FIRST_IN_SPAN} AND (NOT s.is_new OR s.quantity >= 2)\n"
         "        OR s.follows_new AND s.previous_at >= {start} AND s.repeated_at IS NULL)"
     ),
-    Distinct.ORDERS_OF_CUSTOMERS: "sum(s.quantity)::bigint",
+    Distinct.ORDERS_OF_CUSTOMERS: _placed("s"),
 }
 
 # Of customers `p`, and what has to be known of all their orders `o` for it. An order that names
@@ -71,10 +78,14 @@ _COUNTED = {
         "count(*) FILTER (WHERE p.returns)",
         "bool_or(NOT o.is_new OR o.quantity >= 2) AS returns",
     ),
+    Distinct.ORDERS_OF_CUSTOMERS: (
+        "sum(p.named::integer) + coalesce(sum(p.more) FILTER (WHERE p.more <> 0), 0)::bigint",
+        "count(*) AS named, sum(o.quantity - 1) FILTER (WHERE o.quantity <> 1) AS more",
+    ),
 }
 _SUMMED = {
     Distinct.FIRST_TIME_CUSTOMERS: "count(*) FILTER (WHERE p.is_new)",
-    Distinct.ORDERS_OF_CUSTOMERS: "sum(p.quantity)::bigint",
+    Distinct.ORDERS_OF_CUSTOMERS: _placed("p"),
 }
 
 # Of the touches of an order, which the model gives a part of it.
@@ -117,10 +128,8 @@ class Form(NamedTuple):
 def together(piece: Slice, where: Where, wanted: set[Distinct]) -> list[tuple[Distinct, ...]]:
     """The counts of customers among those wanted, by the statement that answers them."""
     parts: tuple[tuple[Distinct, ...], ...]
-    if not piece.names_with([where]):
+    if not piece.names_with([where]) or wanted & {*BY_CUSTOMER} - {*BY_ORDER}:
         parts = ((*BY_CUSTOMER, Distinct.ORDERS_OF_CUSTOMERS), RETAINED)
-    elif wanted & {*BY_CUSTOMER} - {*BY_ORDER}:
-        parts = (BY_CUSTOMER, BY_ORDER[1:], RETAINED)
     else:
         parts = (BY_ORDER, RETAINED)
     found = (tuple(one for one in some if one in wanted) for some in parts)
@@ -174,10 +183,25 @@ def _retained_along(form: Form) -> str:
 
 
 def _summed(form: Form, distinct: tuple[Distinct, ...]) -> str:
+    """What adds up: by ids before labels are joined, unless an order comes several times."""
+    names = [one.value for one in distinct]
     counts = ", ".join(f"{_SUMMED[one]} AS {one.value}" for one in distinct)
+    if form.repeats:
+        rows = f"SELECT {form.cut.columns}{counts}\nFROM (\n{_orders(form)}\n) AS p"
+        return f"{rows}{_grouped(form.cut.by)}"
+    ids = tuple(_ID[alias] for alias in aliases(form.cut.names))
+    sums = ", ".join(f"sum(s.{name})::bigint AS {name}" for name in names)
     return (
-        f"SELECT {form.cut.columns}{counts}\nFROM (\n{_orders(form)}\n) AS p{_grouped(form.cut.by)}"
+        f"SELECT {form.cut.labels}{sums}\nFROM (\n"
+        f"SELECT {', '.join(f'p.{name}' for name in ids)}, {counts}\nFROM conversion AS p\n"
+        f"WHERE {_of_customers(form, 'p')}{_grouped(ids)}\n) AS s\n"
+        f"{joins('s', form.cut.names, 'own_detail')}\n"
+        f"WHERE {form.cut.condition}{_grouped(form.cut.by)}"
     )
+
+
+_ID = {"d": "dim_id", "x": "detail_id", "o": "own_detail"}
+"""The column of an order that a join of labels finds its row by."""
 
 
 def _sorted(form: Form, distinct: tuple[Distinct, ...]) -> str:
@@ -215,10 +239,11 @@ def _grouped(places: tuple[str, ...]) -> str:
 # --- Orders --------------------------------------------------------------------------------------
 
 
-def _of_customers(form: Form) -> str:
+def _of_customers(form: Form, row: str = "s") -> str:
     return (
-        f"s.site_id = :site_id AND s.occurred_at >= {form.start} AND s.occurred_at < {form.end}\n"
-        "  AND NOT s.refund AND s.customer IS NOT NULL"
+        f"{row}.site_id = :site_id AND {row}.occurred_at >= {form.start}"
+        f" AND {row}.occurred_at < {form.end}\n"
+        f"  AND NOT {row}.refund AND {row}.customer IS NOT NULL"
     )
 
 

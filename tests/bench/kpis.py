@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.cli.process import calm_collector
 from service.domain.access import Site
 from service.domain.measures import Measure
 from service.kit.clock import SystemClock
@@ -184,6 +185,7 @@ def _folder(data: Path | None) -> Iterator[Path]:
 async def kpi_latency(sizes: Sizes) -> None:
     """Print what the KPIs of a log of 400 days take."""
     print(f"KPIs, {sizes.events:,} events in 400 days")
+    calm_collector()  # as the service does after its start
     with _folder(sizes.data) as folder:
         server = EmbeddedPostgres(folder)
         engine = make_engine(server.start())

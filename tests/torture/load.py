@@ -91,9 +91,12 @@ class Load:
         connection = Connection(self.port)
         async for _ in paced(self.pixels / self.connections):
             [mark] = self.ledger.marks(1)
-            query = f"k={self.key}&url={quote('https://shop.example/a', safe='')}"
-            target = f"/v1/pixel.gif?{query}&title={mark}&visitor={mark}"
-            request = f"GET {target} HTTP/1.1\r\nHost: t\r\nUser-Agent: {BROWSER}\r\n\r\n"
+            url = quote("https://shop.example/a", safe="")
+            target = f"/v1/pixel.gif?url={url}&title={mark}&visitor={mark}"
+            request = (
+                f"GET {target} HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {self.key}\r\n"
+                f"User-Agent: {BROWSER}\r\n\r\n"
+            )
             started = time.monotonic()
             try:
                 status, _ = await connection.exchange(request.encode())

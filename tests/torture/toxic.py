@@ -1,4 +1,4 @@
-"""A network between service and Postgres that swallows, resets, tears and crawls."""
+"""A network between service and Postgres that swallows, cuts, tears, refuses and crawls."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from tests.torture.stack import Stack
 FIRST_ANSWER = 1.5
 RECOVERY = 2.0
 
+
+def _set(proxy: Proxy, name: str, value: object) -> None:
+    setattr(proxy, name, value)
+
+
 EVILS: dict[str, Callable[[Proxy], None]] = {
-    "black hole": lambda proxy: proxy.become(Mode.HOLD),
-    "answers swallowed": lambda proxy: proxy.become(Mode.SWALLOW),
-    "reset": lambda proxy: proxy.refuse(),
-    "torn": lambda proxy: proxy.become(Mode.TEAR),
-    "slow link": lambda proxy: proxy.become(Mode.CRAWL),
+    "black hole": lambda proxy: _set(proxy, "mode", Mode.SWALLOW),
+    "cut after each commit": lambda proxy: _set(proxy, "mode", Mode.CUT),
+    "torn answers": lambda proxy: _set(proxy, "answers_left", 5),
+    "refused": lambda proxy: proxy.refuse(),
+    "slow link": lambda proxy: _set(proxy, "delay", 0.3),
 }
 
 

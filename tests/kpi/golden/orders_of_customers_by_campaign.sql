@@ -1,12 +1,14 @@
 SELECT 1 AS bucket, q.*
 FROM (
-SELECT p.label_0, count(*) FILTER (WHERE p.is_new) AS first_time_customers, sum(p.quantity)::bigint AS orders_of_customers
+SELECT coalesce(d.campaign, '') AS label_0, sum(s.first_time_customers)::bigint AS first_time_customers, sum(s.orders_of_customers)::bigint AS orders_of_customers
 FROM (
-SELECT coalesce(d.campaign, '') AS label_0, s.customer, s.is_new, s.quantity
-FROM conversion AS s
+SELECT p.dim_id, count(*) FILTER (WHERE p.is_new) AS first_time_customers, count(*) + coalesce(sum(p.quantity - 1) FILTER (WHERE p.quantity <> 1), 0)::bigint AS orders_of_customers
+FROM conversion AS p
+WHERE p.site_id = :site_id AND p.occurred_at >= :from AND p.occurred_at < :to
+  AND NOT p.refund AND p.customer IS NOT NULL
+GROUP BY 1
+) AS s
 LEFT JOIN dimension AS d ON d.site_id = :site_id AND d.dim_id = s.dim_id
-WHERE s.site_id = :site_id AND s.occurred_at >= :from AND s.occurred_at < :to
-  AND NOT s.refund AND s.customer IS NOT NULL AND true
-) AS p
+WHERE true
 GROUP BY 1
 ) AS q
