@@ -11,7 +11,7 @@ import yaml
 from tests.deploy.scraping import DEPLOY, EMPTY_SITE, Prometheus, prometheus_of, send, until
 from tests.running import Service, kompas_serve
 
-TOKEN = "a-token-for-prometheus"  # noqa: S105 - of this test only
+TOKEN = "a-token-for-prometheus"  # noqa: S105 -- of this test only
 
 
 @pytest.fixture(scope="package")

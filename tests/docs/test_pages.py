@@ -83,7 +83,7 @@ def test_every_decision_has_its_line() -> None:
 def test_the_picture_is_drawn_for_light_and_dark() -> None:
     file = ROOT / "docs" / "images" / "data-path.svg"
     assert "images/data-path.svg" in README.read_text("utf-8")
-    picture = ET.fromstring(file.read_text("utf-8"))  # noqa: S314 - our own file
+    picture = ET.fromstring(file.read_text("utf-8"))  # noqa: S314 -- our own file
     names = [element.tag.rpartition("}")[2] for element in picture.iter()]
     assert {"title", "desc"} <= set(names)
     assert not {"script", "image", "foreignObject"} & set(names)

@@ -189,7 +189,7 @@ async def test_what_nobody_foresaw_is_logged_without_what_was_sent(edge: Edge) -
         async def site(self, slug: str) -> Any:
             raise AssertionError(slug)
 
-    broken = Edge(edge.database, edge.intake, Broken(), edge.shop, edge.blog, edge.keys)  # type: ignore[arg-type]  - stands for a bug
+    broken = Edge(edge.database, edge.intake, Broken(), edge.shop, edge.blog, edge.keys)  # type: ignore[arg-type]  # -- stands for a bug
     with capture_logs() as logged:
         answer = await fire(broken)
     assert code(answer) == (503, "internal")

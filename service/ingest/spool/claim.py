@@ -11,8 +11,9 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from service.ingest.spool.segment import Segment, find_segments, sync_folder
+from service.ingest.spool.segment import Segment, find_segments
 from service.kit.log import get_logger
+from service.kit.sync import sync
 
 LOCK = "lock"
 FOLDER = re.compile(r"\d{8}T\d{6}-(?P<pid>\d+)-[0-9a-f]{8}", re.ASCII)
@@ -41,7 +42,7 @@ class Claim:
                 return False
             (self.path / LOCK).unlink(missing_ok=True)
             self.path.rmdir()
-            sync_folder(self.path.parent)
+            sync(self.path.parent)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -68,7 +69,7 @@ def _claimed(path: Path) -> Claim | None:
     handle = None
     try:
         handle = _lock(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError:
         with suppress(OSError):
             (path / LOCK).unlink(missing_ok=True)

@@ -21,10 +21,10 @@ from service.ingest.spool.segment import (
     Appender,
     Segment,
     segment_path,
-    sync_folder,
 )
 from service.kit.clock import Clock, SystemClock
 from service.kit.log import get_logger
+from service.kit.sync import sync
 
 TRIES = 2
 RETRY_SECONDS = 1.0
@@ -175,7 +175,7 @@ class Spool:
         missing = [path for path in (self._root, *self._root.parents) if not path.exists()]
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in missing:
-            sync_folder(path.parent)
+            sync(path.parent)
         return claim.make(self._root, self._clock.now())
 
     def _append(self, flush: Flush) -> None:
@@ -269,7 +269,7 @@ class Spool:
                 quarantine(self._root, segment.path, stuck=segment.is_stuck)
             else:
                 segment.path.unlink()
-            sync_folder(segment.path.parent)
+            sync(segment.path.parent)
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.ingest.spool.records import Damage, Record, scan
+from service.kit.sync import sync
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 """A segment gets no further record that would make it longer; a longer record has its own."""
@@ -73,7 +74,7 @@ class Appender:
             left = left[os.write(self._handle, left) :]
         _sync_data(self._handle)
         if not self._is_entered:
-            sync_folder(self._path.parent)
+            sync(self._path.parent)
             self._is_entered = True
         if not os.fstat(self._handle).st_nlink:
             raise FileNotFoundError(errno.ENOENT, "the segment was removed while it was written")
@@ -103,15 +104,6 @@ def _sync_data(handle: int) -> None:
         fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
     else:
         os.fdatasync(handle)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def segment_path(folder: Path, serial: int, first: int) -> Path:
