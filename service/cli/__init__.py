@@ -8,9 +8,9 @@ import typer
 
 from service.cli.backup import backup, restore
 from service.cli.documents import docs, openapi
-from service.cli.doubt import check, rebuild
 from service.cli.importer import import_file
 from service.cli.kpi import kpi
+from service.cli.maintenance import check, rebuild
 from service.cli.manage import key, site
 from service.cli.serve import migrate, serve, worker
 from service.cli.spool import spool
