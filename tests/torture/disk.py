@@ -14,7 +14,7 @@ from tests.torture.ledger import Ledger
 from tests.torture.load import Load
 from tests.torture.patience import until
 from tests.torture.report import Line
-from tests.torture.stack import Stack
+from tests.torture.stack import Stack, passable
 
 SPOOL_MIB = 4
 DATABASE_MIB = 400
@@ -23,6 +23,7 @@ DATABASE_MIB = 400
 @contextmanager
 def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
     """A disk of so many MiB in memory; only root can make one."""
+    passable(folder.parent)
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "none", str(folder)]
     subprocess.run(command, check=True)
