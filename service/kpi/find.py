@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.kit.waiting import both
 from service.kpi.cells import Cell, Cells, Slice, sum_of
 from service.kpi.evidence import unknown_quantities
 from service.kpi.formula import Distinct, Quantity, TermKey
@@ -35,17 +36,22 @@ class Found:
     before: Whole | None
 
 
-async def find(connection: AsyncConnection, asked: Plan, period: Period) -> Found:
-    """Everything that answers of the period are made of."""
+async def find(
+    connection: AsyncConnection, second: AsyncConnection | None, asked: Plan, period: Period
+) -> Found:
+    """Everything that answers of the period are made of.
+
+    With a second connection in the same snapshot the breakdown is read at the same time, which
+    takes about as long as all the rest.
+    """
     reader = _Reader(connection, asked, period)
-    series = breakdown = before = None
-    if asked.grain is not None:
-        series = await reader.read(period.bounds, period.keys)
-    if asked.by:
-        breakdown = await reader.read(_span(period.window), period.keys, asked.by)
-    now = await reader.whole(period.window, period.whole_keys, series, breakdown)
-    if period.before is not None:
-        before = await reader.whole(period.before, period.keys)
+    if second is not None:
+        cutting = _Reader(second, asked, period).breakdown()
+        breakdown, rest = await both(cutting, reader.rest(None))
+    else:
+        breakdown = await reader.breakdown()
+        rest = await reader.rest(breakdown)
+    series, now, before = rest
     return Found(period, now, series, breakdown, before)
 
 
@@ -64,6 +70,23 @@ class _Reader:
     connection: AsyncConnection
     asked: Plan
     period: Period
+
+    async def breakdown(self) -> Cells | None:
+        """The window by the dimensions that are asked for."""
+        if not self.asked.by:
+            return None
+        return await self.read(_span(self.period.window), self.period.keys, self.asked.by)
+
+    async def rest(self, breakdown: Cells | None) -> tuple[Cells | None, Whole, Whole | None]:
+        """The series, the total and that of the window compared with."""
+        period = self.period
+        series = before = None
+        if self.asked.grain is not None:
+            series = await self.read(period.bounds, period.keys)
+        now = await self.whole(period.window, period.whole_keys, series, breakdown)
+        if period.before is not None:
+            before = await self.whole(period.before, period.keys)
+        return series, now, before
 
     async def read(
         self, bounds: tuple[datetime, ...], keys: Collection[TermKey], by: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.project.rollups import NEW_EVENTS, PEOPLES_VIEWS, VISIT_GAP
+from service.project.rollups import NEW_EVENTS, ONE, PEOPLES_VIEWS, VISIT_GAP, found
 
 LOOKBACK = "CAST(:lookback AS integer) * interval '24 hours'"
 """Hours, because a day's length depends on the time zone of the session."""
@@ -46,20 +46,19 @@ people AS MATERIALIZED (
 """CTE: people whose visits have changed, or who are newly known as their visitors (identities)."""
 
 
-def few(table: str, column: str, where: str) -> str:
-    """A SELECT of up to MOST_LINKS values of `column`, or of none when there are more."""
+def few(column: str, key: str, value: str) -> str:
+    """A SELECT of up to MOST_LINKS values of a `column` of identities, none if there are more."""
     return f"""
         SELECT l.{column} FROM (
             SELECT f.{column}, count(*) OVER () AS links
-            FROM (SELECT f.{column} FROM {table} AS f
-                  WHERE f.site_id = :site_id AND {where} LIMIT {MOST_LINKS + 1}) AS f
+            FROM ({found("identity", f"f.{column}", key, value)} LIMIT {MOST_LINKS + 1}) AS f
         ) AS l WHERE l.links <= {MOST_LINKS}"""
 
 
 def _known_as(person: str) -> str:
     """A SELECT of the visitors that the person `person` is stitched with."""
-    people = few("identity", "person", "f.visitor = w.visitor")
-    visitors = few("identity", "visitor", f"f.person = {person}")
+    people = few("person", "visitor", "w.visitor")
+    visitors = few("visitor", "person", person)
     return f"SELECT w.visitor FROM ({visitors}) AS w WHERE EXISTS ({people})"
 
 
@@ -72,8 +71,7 @@ def credited(rows: str, at: str, people: Sequence[str]) -> str:
     `people`. Added are `credit` and `credit_detail`, and the arrays `touch_dims`, `touch_details`
     and `touch_weights` (NULL where all models agree).
 
-    One probe of the visits' primary key for each visitor of a row: only that index can answer the
-    row comparison, and without it a fresh table's planner takes the one on `started_at`.
+    One probe of the visits' primary key for each visitor of a row.
     """
     visitors = " UNION ".join(
         ("SELECT r.visitor WHERE r.visitor <> 0", *(_known_as(f"r.{name}") for name in people))
@@ -95,11 +93,12 @@ def credited(rows: str, at: str, people: Sequence[str]) -> str:
                    coalesce(d.channel, '') NOT IN ('Direct', '') AS known
             FROM (
                 SELECT v.* FROM ({visitors}) AS w CROSS JOIN LATERAL (
-                    SELECT v.visitor, v.started_at, v.dim_id, v.detail_id FROM visit AS v
-                    WHERE v.site_id = :site_id AND v.visitor = w.visitor
+                    SELECT v.visitor, v.started_at, v.dim_id, v.detail_id
+                    FROM visit AS v CROSS JOIN {ONE}
+                    WHERE v.site_id = :site_id
                       AND (v.visitor, v.started_at) <= (w.visitor, r.{at})
                       AND (v.visitor, v.started_at) >= (w.visitor, r.{at} - {LOOKBACK})
-                    ORDER BY v.started_at DESC LIMIT {MOST_TOUCHES}
+                    ORDER BY v.visitor DESC, v.started_at DESC LIMIT {MOST_TOUCHES}
                 ) AS v
                 ORDER BY v.started_at DESC, v.visitor DESC LIMIT {MOST_TOUCHES}
             ) AS v LEFT JOIN dimension AS d ON d.site_id = :site_id AND d.dim_id = v.dim_id

@@ -15,7 +15,16 @@ from __future__ import annotations
 
 from service.domain.kinds import Kind
 from service.project.attribution import PEOPLE, TOUCHED, credited
-from service.project.rollups import NEW_EVENTS, booked, difference, probed, stored
+from service.project.rollups import (
+    NEW_EVENTS,
+    ONE,
+    SOMEBODY,
+    booked,
+    difference,
+    found,
+    probed,
+    stored,
+)
 from service.store.columns import CHAIN
 from service.store.contributions import CONVERSION
 
@@ -48,19 +57,22 @@ new AS MATERIALIZED (
 _KEY = 'batch_id, seq, "order", occurred_at'
 
 
+_OF_PEOPLE = probed(
+    "conversion",
+    _KEY,
+    "people",
+    "customer, occurred_at",
+    first="k.person, k.first_at",
+    last="k.person, k.last_at",
+)
 _NEAR = "WHERE p.occurred_at >= k.first_at AND p.occurred_at <= k.last_at"
-# Only the customers' own index can answer a row comparison: a planner takes the one of times else.
-_BY_CUSTOMER = """f.customer = k.person
-    AND (f.customer, f.occurred_at) >= (k.person, k.first_at)
-    AND (f.customer, f.occurred_at) <= (k.person, k.last_at)"""
-
 _REVISITED = f"""{TOUCHED},{PEOPLE},
 revisited AS MATERIALIZED (
-    {probed("conversion", _KEY, "touched", "f.visitor = k.visitor AND f.visitor <> 0")} {_NEAR}
+    {probed("conversion", _KEY, "touched", "visitor", where=SOMEBODY)} {_NEAR}
     UNION ALL
-    {probed("conversion", _KEY, "people", _BY_CUSTOMER)}
+    {_OF_PEOPLE}
     UNION ALL
-    {probed("conversion", _KEY, "people", "f.lead = k.person")} {_NEAR}
+    {probed("conversion", _KEY, "people", "lead", first="k.person")} {_NEAR}
 )"""
 
 _SLICE = f"""
@@ -70,18 +82,12 @@ revisited AS MATERIALIZED (
 )"""
 
 
-# One row, of which a planner expects a thousand: what is looked up in the order of an index has to
-# come from it then, because to sort looks dear. One that has no statistics of a site yet expects a
-# single row of it, finds every index as good, and would read the whole site for each lookup.
-_ONE = "generate_series(1, (SELECT 1)) AS one"
-
-
 # It reads a row or two and those of the same instant, of which the place decides. What is compared
 # begins with the customer: together with the bound the other way it is theirs alone.
 def _nearest(compared: str, bound: str, direction: str, rows: int) -> str:
     place = ", ".join(f"{name} {direction}" for name in ("occurred_at", "batch_id", "seq"))
     return f"""(SELECT batch_id, seq FROM (
-            SELECT f.occurred_at, f.batch_id, f.seq FROM conversion AS f CROSS JOIN {_ONE}
+            SELECT f.occurred_at, f.batch_id, f.seq FROM conversion AS f CROSS JOIN {ONE}
             WHERE f.site_id = :site_id AND (f.customer, f.occurred_at, f.batch_id, f.seq)
                   {compared} (k.customer, k.occurred_at, k.batch_id, k.seq)
               AND f.customer {bound} k.customer AND NOT f.refund
@@ -101,15 +107,11 @@ neighbours AS MATERIALIZED (
 )"""
 
 _OF_ORDER = f"""SELECT p.* FROM orders AS k CROSS JOIN LATERAL (
-        SELECT f.batch_id, f.seq, true FROM conversion AS f CROSS JOIN {_ONE}
-        WHERE f.site_id = :site_id AND f."order" >= k."order" AND f."order" <= k."order"
-        ORDER BY f."order"
+        {found("conversion", "f.batch_id, f.seq, true", '"order"', 'k."order"')}
     ) AS p"""
 _BY_KEY = f"""SELECT p.* FROM keys AS k CROSS JOIN LATERAL (
-        SELECT {_COLUMNS}, k.again FROM conversion AS f CROSS JOIN {_ONE}
-        WHERE f.site_id = :site_id AND f.batch_id = k.batch_id AND f.seq >= k.seq
-          AND f.seq <= k.seq
-        ORDER BY f.seq LIMIT 1
+        {found("conversion", f"{_COLUMNS}, k.again", "batch_id, seq", "k.batch_id, k.seq")}
+        LIMIT 1
     ) AS p"""
 
 # Found by their keys first: to compare whole rows costs more, when planned and when done. Credit

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from service.domain.kinds import Flag
 from service.project.attribution import LOOKBACK, MOST_LINKS, TOUCHED, few
-from service.project.rollups import NEW_EVENTS
+from service.project.rollups import NEW_EVENTS, found
 
 # What is linked already is looked up, not fought over: a conflict would lock its row. The batch is
 # the first by number, so that a rebuild comes to the same.
@@ -26,8 +26,7 @@ said AS MATERIALIZED (
 news AS MATERIALIZED (
     SELECT s.*, k.batch_id IS NULL AS is_new
     FROM said AS s LEFT JOIN LATERAL (
-        SELECT f.batch_id FROM identity AS f
-        WHERE f.site_id = :site_id AND f.person = s.person AND f.visitor = s.visitor OFFSET 0
+        {found("identity", "f.batch_id", "person, visitor", "s.person, s.visitor")}
     ) AS k ON true
     WHERE k.batch_id IS NULL OR k.batch_id > s.batch_id
 ),
@@ -46,21 +45,20 @@ ties AS MATERIALIZED (
     SELECT person, visitor FROM added
     UNION
     SELECT k.person, l.visitor FROM (SELECT DISTINCT person FROM added) AS k
-    CROSS JOIN LATERAL ({few("identity", "visitor", "f.person = k.person")}) AS l
+    CROSS JOIN LATERAL ({few("visitor", "person", "k.person")}) AS l
     UNION
     SELECT l.person, k.visitor FROM (SELECT DISTINCT visitor FROM added) AS k
-    CROSS JOIN LATERAL ({few("identity", "person", "f.visitor = k.visitor")}) AS l
+    CROSS JOIN LATERAL ({few("person", "visitor", "k.visitor")}) AS l
 ),
 spans AS (
     SELECT k.person, v.first_at, v.last_at + {LOOKBACK} AS last_at
     FROM ties AS k CROSS JOIN LATERAL (
         SELECT min(f.started_at) AS first_at, max(f.started_at) AS last_at
-        FROM (SELECT f.started_at FROM visit AS f
-              WHERE f.site_id = :site_id AND f.visitor = k.visitor OFFSET 0) AS f
+        FROM ({found("visit", "f.started_at", "visitor", "k.visitor")}) AS f
     ) AS v
     UNION ALL
     SELECT l.person, k.first_at, k.last_at FROM touched AS k
-    CROSS JOIN LATERAL ({few("identity", "person", "f.visitor = k.visitor")}) AS l
+    CROSS JOIN LATERAL ({few("person", "visitor", "k.visitor")}) AS l
 ),
 people AS (
     SELECT person, min(first_at) AS first_at, max(last_at) AS last_at
@@ -75,5 +73,5 @@ SELECT 0::bigint AS rows, NULL::timestamptz AS first, NULL::timestamptz AS last,
        coalesce(array_agg(last_at), '{{}}') AS people_to
 FROM people AS k
 WHERE (SELECT count(*) FROM (
-           SELECT FROM identity AS f WHERE f.site_id = :site_id AND f.person = k.person
+           {found("identity", "", "person", "k.person")}
            LIMIT {MOST_LINKS + 1}) AS f) <= {MOST_LINKS}"""

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from service.domain.kinds import Kind
 from service.project.attribution import PEOPLE, TOUCHED, credited
-from service.project.rollups import NEW_EVENTS, booked, difference, probed, stored
+from service.project.rollups import (
+    NEW_EVENTS,
+    SOMEBODY,
+    booked,
+    difference,
+    probed,
+    stored,
+)
 from service.store.contributions import LEAD
 
 _GIVEN = (
@@ -37,12 +44,12 @@ named AS MATERIALIZED (
 
 _OLD = f"""{TOUCHED},{PEOPLE},
 old AS MATERIALIZED (
-    {probed("lead", _COLUMNS, "(SELECT DISTINCT lead FROM named)", "f.lead = k.lead")}
+    {probed("lead", _COLUMNS, "(SELECT DISTINCT lead FROM named)", "lead")}
     UNION
-    {probed("lead", _COLUMNS, "touched", "f.visitor = k.visitor AND f.visitor <> 0")}
+    {probed("lead", _COLUMNS, "touched", "visitor", where=SOMEBODY)}
     WHERE p.won_at >= k.first_at AND p.won_at <= k.last_at
     UNION
-    {probed("lead", _COLUMNS, "people", "f.lead = k.person")}
+    {probed("lead", _COLUMNS, "people", "lead", first="k.person")}
     WHERE p.won_at >= k.first_at AND p.won_at <= k.last_at
 )"""
 

@@ -60,7 +60,7 @@ journeys AS MATERIALIZED (
     FROM said WHERE message IS NOT NULL GROUP BY message
 ),
 old AS MATERIALIZED (
-    {probed("message", _COLUMNS, "journeys", "f.message = k.message")}
+    {probed("message", _COLUMNS, "journeys", "message")}
 ),
 fresh AS MATERIALIZED (
     SELECT message, least(o.sent_at, f.sent_at) AS sent_at, {_earlier("sent_at", "sent_dim")},

@@ -26,15 +26,53 @@ NEW_EVENTS = f"{NEW_ROWS} AND (e.flags & {int(Flag.BOT)}) = 0"
 PEOPLES_VIEWS = f"e.kind = {int(Kind.PAGE_VIEW)} AND e.visitor <> 0"
 """The new events that make visits."""
 
+SOMEBODY = "f.visitor <> 0"
+"""Holds for the rows `f` that an index by visitors holds."""
 
-def probed(table: str, columns: str, keys: str, where: str) -> str:
-    """A SELECT of rows `p` of a site's fact table (aliased `f`) for each row `k` of the CTE `keys`.
 
-    `where` is one index probe. OFFSET 0 fences it: nothing is known of a CTE's size or of a fresh
-    table, and a planner that misjudges them reads the whole table for each chunk.
+ONE = "generate_series(1, (SELECT 1)) AS one"
+"""One row, of which a planner expects a thousand.
+
+What is looked up in the order of an index has to come from it then, because to sort looks dear. A
+planner without statistics of a site expects a single row of it, finds every index as good, and
+would read the whole site for each lookup. So what is looked up is joined with this row, compared by
+bounds (of what is equal no order is asked) and put in order.
+"""
+
+
+def found(
+    table: str, columns: str, key: str, first: str, last: str = "", *, where: str = ""
+) -> str:
+    """A SELECT of a site's rows `f` of a table, by their `key` in order from `first` to `last`.
+
+    Those three are columns with commas between them; an index of the site begins with the key's.
+    Without `last` it is the same as `first`.
     """
+    mine = ", ".join(f"f.{name}" for name in key.split(", "))
+    more = f" AND {where}" if where else ""
+    return f"""SELECT {columns} FROM {table} AS f CROSS JOIN {ONE}
+        WHERE f.site_id = :site_id AND ({mine}) >= ({first}) AND ({mine}) <= ({last or first}){more}
+        ORDER BY {mine}"""
+
+
+def probed(
+    table: str,
+    columns: str,
+    keys: str,
+    key: str,
+    *,
+    first: str = "",
+    last: str = "",
+    where: str = "",
+) -> str:
+    """A SELECT of the rows `p` that are `found` for each row `k` of the CTE `keys`.
+
+    Without `first` it is what the CTE has as the key. The order fences each lookup: nothing is
+    known of a CTE's size, and what is joined instead would be read as a whole for each chunk.
+    """
+    first = first or ", ".join(f"k.{name}" for name in key.split(", "))
     return f"""SELECT p.* FROM {keys} AS k CROSS JOIN LATERAL (
-        SELECT {columns} FROM {table} AS f WHERE f.site_id = :site_id AND {where} OFFSET 0
+        {found(table, columns, key, first, last, where=where)}
     ) AS p"""
 
 

@@ -34,7 +34,7 @@ said AS MATERIALIZED (
     FROM {NEW_EVENTS} AND e.kind IN ({", ".join(str(int(kind)) for kind in STATEMENT_KINDS)})
 ),
 old AS MATERIALIZED (
-    {probed("statement", _COLUMNS, _KEYS, "f.kind = k.kind AND f.key = k.key")}
+    {probed("statement", _COLUMNS, _KEYS, "kind, key")}
 ),
 pieces AS (
     SELECT {_COLUMNS} FROM old

@@ -17,10 +17,12 @@ from __future__ import annotations
 from service.project.recency import RECENCY, campaign_key
 from service.project.rollups import (
     NEW_EVENTS,
+    ONE,
     PEOPLES_VIEWS,
     VISIT_GAP,
     booked,
     difference,
+    found,
     stored,
 )
 from service.store.contributions import VISIT
@@ -55,8 +57,7 @@ intervals AS MATERIALIZED (
 campaigns AS MATERIALIZED (
     SELECT t.dim_id, {campaign_key("d.campaign")} AS campaign_key
     FROM (SELECT DISTINCT dim_id FROM intervals) AS t LEFT JOIN LATERAL (
-        SELECT f.campaign FROM dimension AS f
-        WHERE f.site_id = :site_id AND f.dim_id = t.dim_id OFFSET 0
+        {found("dimension", "f.campaign", "dim_id", "t.dim_id")}
     ) AS d ON true
 ),
 named AS MATERIALIZED (
@@ -64,8 +65,7 @@ named AS MATERIALIZED (
 )"""
 
 # Three probes of the primary key for each visitor: the visit at or before the first new view,
-# those that start among the new views, and the first one that is too late to be joined. (Row
-# comparisons and its own order, because no other index can answer them.)
+# those that start among the new views, and the first one that is too late to be joined.
 _NEAR = f"""
 spans AS MATERIALIZED (
     SELECT visitor, min(started_at) AS first_at, max(ended_at) AS last_at
@@ -74,18 +74,18 @@ spans AS MATERIALIZED (
 near AS MATERIALIZED (
     SELECT v.*, v.started_at > s.last_at + {VISIT_GAP} AS follows
     FROM spans AS s CROSS JOIN LATERAL (
-        (SELECT {_COLUMNS} FROM visit
-         WHERE site_id = :site_id AND visitor = s.visitor
+        (SELECT {_COLUMNS} FROM visit CROSS JOIN {ONE}
+         WHERE site_id = :site_id AND visitor >= s.visitor
            AND (visitor, started_at) <= (s.visitor, s.first_at)
          ORDER BY visitor DESC, started_at DESC LIMIT 1)
         UNION ALL
-        (SELECT {_COLUMNS} FROM visit
-         WHERE site_id = :site_id AND visitor = s.visitor
-           AND (visitor, started_at) > (s.visitor, s.first_at)
-           AND (visitor, started_at) <= (s.visitor, s.last_at + {VISIT_GAP}) OFFSET 0)
+        (SELECT {_COLUMNS} FROM visit CROSS JOIN {ONE}
+         WHERE site_id = :site_id AND (visitor, started_at) > (s.visitor, s.first_at)
+           AND (visitor, started_at) <= (s.visitor, s.last_at + {VISIT_GAP})
+         ORDER BY visitor, started_at)
         UNION ALL
-        (SELECT {_COLUMNS} FROM visit
-         WHERE site_id = :site_id AND visitor = s.visitor
+        (SELECT {_COLUMNS} FROM visit CROSS JOIN {ONE}
+         WHERE site_id = :site_id AND visitor <= s.visitor
            AND (visitor, started_at) > (s.visitor, s.last_at + {VISIT_GAP})
          ORDER BY visitor, started_at LIMIT 1)
     ) AS v
@@ -103,11 +103,11 @@ later AS MATERIALIZED (
                 UNION ALL SELECT visitor, campaign_key FROM near) AS used
             ON used.visitor = n.visitor AND used.campaign_key <> n.campaign_key) AS k
     CROSS JOIN LATERAL (
-        SELECT {_COLUMNS} FROM visit AS f
-        WHERE f.site_id = :site_id AND f.visitor = k.visitor
+        SELECT {_COLUMNS} FROM visit AS f CROSS JOIN {ONE}
+        WHERE f.site_id = :site_id AND f.visitor <= k.visitor
           AND (f.visitor, f.started_at) > (k.visitor, k.started_at)
           AND f.campaign_key = k.campaign_key
-        ORDER BY f.started_at LIMIT 1
+        ORDER BY f.visitor, f.started_at LIMIT 1
     ) AS v
 ),
 old AS MATERIALIZED (
@@ -149,7 +149,7 @@ merged AS (
 # Only the first merged visit of a visitor has nothing before it here. If it begins with a stored
 # visit, that one knows what came before: it is the only piece whose previous visit is earlier
 # than the merged one. What is far away follows a visit that is not here.
-_FRESH = """
+_FRESH = f"""
 linked AS (
     SELECT m.*,
            CASE WHEN m.carried_at < m.started_at THEN m.carried_at END AS before_at,
@@ -171,11 +171,12 @@ fresh AS MATERIALIZED (
                 WHEN l.known_at IS NULL OR l.known_at >= l.begins_at THEN NULL
                 WHEN l.kept AND (l.chained_at IS NULL OR l.chained_at < l.begins_at)
                 THEN l.chained_at
-                ELSE (SELECT v.started_at FROM visit AS v
-                      WHERE v.site_id = :site_id AND v.visitor = l.visitor
+                ELSE (SELECT v.started_at FROM visit AS v CROSS JOIN {ONE}
+                      WHERE v.site_id = :site_id AND v.visitor >= l.visitor
                         AND (v.visitor, v.started_at) < (l.visitor, l.begins_at)
                         AND v.campaign_key = l.campaign_key
-                      ORDER BY v.started_at DESC LIMIT 1) END AS campaign_previous_at
+                      ORDER BY v.visitor DESC, v.started_at DESC LIMIT 1)
+                END AS campaign_previous_at
     FROM linked AS l
 )"""
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+from sqlalchemy import QueuePool, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -34,6 +35,8 @@ SESSION = {
     "work_mem": "16MB",
 }
 """Server settings of every connection."""
+
+_EXPORT = text("SELECT pg_export_snapshot()")
 
 
 def engine_url(url: str) -> str:
@@ -103,6 +106,25 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         )
         async with connection.begin():
             yield connection
+
+
+@asynccontextmanager
+async def beside(
+    engine: AsyncEngine, connection: AsyncConnection
+) -> AsyncIterator[AsyncConnection | None]:
+    """A second connection in the snapshot of one from `reading`, None when few are free.
+
+    Nobody waits for one while holding one, as at least half of the pool is left to first ones.
+    """
+    pool = engine.sync_engine.pool
+    if not isinstance(pool, QueuePool) or 2 * pool.checkedout() > pool.size():
+        yield None
+        return
+    snapshot = await connection.scalar(_EXPORT)
+    async with reading(engine) as second:
+        # Its name is made of numbers by Postgres itself, and the statement takes no parameters.
+        await second.execute(text(f"SET TRANSACTION SNAPSHOT '{snapshot}'"))
+        yield second
 
 
 @asynccontextmanager

@@ -171,8 +171,18 @@ class Stack:
             return await asyncio.to_thread(self._is_ready)
 
         taken = await until(is_ready, seconds)
-        assert taken < math.inf, "the service did not become ready"
+        assert taken < math.inf, f"the service did not become ready:\n{self._said()}"
         return taken
+
+    def _said(self) -> str:
+        """The last lines of all logs, and what the service answers now."""
+        logs = sorted(self.folder.rglob("*.log"))
+        tails = (f"{log.name}:\n{log.read_text(errors='replace')[-3000:]}" for log in logs)
+        try:
+            answer = repr(Service(self.port).get("/readyz"))
+        except OSError as error:
+            answer = repr(error)
+        return "\n".join((*tails, f"process {self.service.poll()}, /readyz: {answer}"))
 
     def _is_ready(self) -> bool:
         service = Service(self.port)
