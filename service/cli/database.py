@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,6 +19,10 @@ from service.store.engine import OLDEST_SERVER, make_engine
 from service.store.migrate import check, migrate
 
 WATCH_SECONDS = 1.0
+START_SECONDS = 60.0
+"""How long service and worker wait for a database that is starting as well."""
+RETRY_SECONDS = 0.1
+CANNOT_CONNECT_NOW = "57P03"
 
 _log = get_logger(__name__)
 
@@ -64,14 +69,36 @@ async def _bring_back(server: EmbeddedPostgres) -> None:
 
 
 @asynccontextmanager
-async def open_engine(url: str) -> AsyncIterator[AsyncEngine]:
-    """An engine on a database that answers and is new enough; StartupError says what is wrong."""
+async def open_engine(url: str, wait_seconds: float = 0.0) -> AsyncIterator[AsyncEngine]:
+    """An engine on a database that answers and is new enough; StartupError says what is wrong.
+
+    A database that is only starting, or not there yet, is waited for.
+    """
     engine = make_engine(url)
     try:
-        await _greet(engine)
+        await _met(engine, wait_seconds)
         yield engine
     finally:
         await engine.dispose()
+
+
+async def _met(engine: AsyncEngine, wait_seconds: float) -> None:
+    deadline = time.monotonic() + wait_seconds
+    waits = False
+    while True:
+        try:
+            return await _greet(engine)
+        except NotThereError as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not waits:
+                _log.warning("waiting_for_database", seconds=wait_seconds, error=str(error))
+            waits = True
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+class NotThereError(StartupError):
+    """The database may be there in a moment."""
 
 
 async def _greet(engine: AsyncEngine) -> None:
@@ -82,11 +109,18 @@ async def _greet(engine: AsyncEngine) -> None:
     except (OSError, DBAPIError, TimeoutError) as error:
         cause = getattr(error, "orig", error) or error
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        raise StartupError(f"Cannot reach the database {where}: {reason}.") from None
+        kind = NotThereError if _may_come(cause) else StartupError
+        raise kind(f"Cannot reach the database {where}: {reason}.") from None
     if version < OLDEST_SERVER:
         raise StartupError(
             f"The database {where} is Postgres {version}; Kompas needs {OLDEST_SERVER} or newer."
         )
+
+
+def _may_come(cause: object) -> bool:
+    """Whether nobody listens there, or somebody who is not ready: both pass when it starts."""
+    starting = getattr(cause, "sqlstate", None) == CANNOT_CONNECT_NOW
+    return starting or isinstance(cause, ConnectionRefusedError | FileNotFoundError)
 
 
 @asynccontextmanager
@@ -94,9 +128,11 @@ async def ready_engine(settings: Settings, *, own: bool = False) -> AsyncIterato
     """An engine on a database with this version's schema.
 
     The embedded database is migrated on the way; somebody else's is only checked, because its
-    operator decides when `kompas migrate` runs.
+    operator decides when `kompas migrate` runs. The service itself waits for one that is starting
+    beside it.
     """
-    async with database_url(settings, own=own) as url, open_engine(url) as engine:
+    wait_seconds = START_SECONDS if own else 0.0
+    async with database_url(settings, own=own) as url, open_engine(url, wait_seconds) as engine:
         if settings.database_url:
             await check(engine)
         else:

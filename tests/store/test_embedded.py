@@ -106,7 +106,7 @@ def server(fresh: EmbeddedPostgres, cluster: Path) -> EmbeddedPostgres:
     return fresh
 
 
-def _until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def _until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

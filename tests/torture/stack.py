@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -147,10 +149,13 @@ class Stack:
         self.start_worker()
 
     def kill_postgres(self) -> None:
-        """SIGKILL to every process of the server."""
+        """SIGKILL to every process of the server, which are gone then."""
         name = short_name(self.server.data_dir)
-        for process in server_processes(self.server.cluster, name):
-            os.kill(process, signal.SIGKILL)
+        while processes := server_processes(self.server.cluster, name):
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(0.01)
 
     async def revive(self) -> None:
         """Postgres again, and whichever Kompas ended meanwhile."""
