@@ -59,6 +59,16 @@ PENDING_EVENTS = Gauge(
     "kompas_pending_events", "Events in memory that wait for their commit.", registry=REGISTRY
 )
 
+# --- Clients -----------------------------------------------------------------------------------
+
+CONNECTIONS = Gauge("kompas_connections", "Open connections of clients.", registry=REGISTRY)
+CONNECTIONS_CLOSED = Counter(
+    "kompas_connections_closed",
+    "Connections closed because their client kept the service waiting, by rule; idle ones too.",
+    ("reason",),
+    registry=REGISTRY,
+)
+
 # --- Outages of the database -------------------------------------------------------------------
 
 OUTAGE = Gauge(

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.kit.clock import Clock
 from service.kit.log import get_logger
-from service.kpi.engine import KpiEngine
+from service.kpi.engine import HeldSince, KpiEngine
 from service.kpi.live import LiveCatalogue
 from service.kpi.snapshot import SnapshotTask
 from service.project.runner import Runner
@@ -39,15 +39,22 @@ class Chore:
 class Worker:
     """Projection, snapshots for Prometheus, and chores; several workers may run at once.
 
-    What must not run twice takes an advisory lock of its own in the database.
+    What must not run twice takes an advisory lock of its own in the database. `held_since` is that
+    of the service that the worker runs in.
     """
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        clock: Clock,
+        settings: Settings,
+        held_since: HeldSince = lambda: None,
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self.runner = Runner(engine, clock)
         catalogue = LiveCatalogue(engine, clock, settings.kpi_dir)
-        kpis = KpiEngine(engine, catalogue, clock, settings.read_wait_ms / 1000)
+        kpis = KpiEngine(engine, catalogue, clock, settings.read_wait_ms / 1000, held_since)
         self._snapshots = SnapshotTask(
             kpis, engine, clock, settings.metrics_windows, settings.metrics_refresh_seconds
         )

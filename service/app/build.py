@@ -74,7 +74,8 @@ class Parts:
         self.durable = Durable(engine, settings, clock, wake)
         self.intake = Intake(self.durable.writer, Vault(engine), clock)
         self.catalogue = LiveCatalogue(engine, clock, settings.kpi_dir)
-        self.kpis = KpiEngine(engine, self.catalogue, clock, settings.read_wait_ms / 1000)
+        wait_seconds = settings.read_wait_ms / 1000
+        self.kpis = KpiEngine(engine, self.catalogue, clock, wait_seconds, self.durable.held_since)
 
     @cached_property
     def edge(self) -> EdgeOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -39,6 +40,10 @@ class Durable:
             if self._spool
             else None
         )
+
+    def held_since(self) -> datetime | None:
+        """Since when there are acknowledged events that are only in the spool."""
+        return self._spool.since if self._spool else None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

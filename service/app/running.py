@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,12 +25,18 @@ async def running(engine: AsyncEngine, settings: Settings, clock: Clock) -> Asyn
     the spool, and after it the background tasks finish, so that as much as possible is counted
     before the end.
     """
+
+    def held_since() -> datetime | None:
+        # Worker and parts need each other: this is asked when both are there.
+        return parts.durable.held_since()
+
     async with AsyncExitStack() as stack:
         worker = None
         if settings.worker:
-            worker = Worker(engine, clock, settings)
-            await stack.enter_async_context(working(worker))
+            worker = Worker(engine, clock, settings, held_since)
         parts = Parts(engine, settings, clock, wake=worker.runner.wake if worker else None)
+        if worker is not None:
+            await stack.enter_async_context(working(worker))
         await stack.enter_async_context(parts.durable.running())
         await parts.intake.start()
         yield build(parts)

@@ -15,13 +15,13 @@ import typer
 import uvicorn
 from starlette.types import ASGIApp
 
+from service import telemetry
 from service.app import running
 from service.app.connections import Connections, Limits
 from service.app.protocol import bounded
 from service.cli.database import ready_engine
 from service.cli.welcome import address_of, introduction
 from service.kit.clock import SystemClock
-from service.kit.log import get_logger
 from service.settings import Settings
 from service.store.access import bootstrap
 from service.worker import Worker, working
@@ -30,8 +30,6 @@ DRAIN_SECONDS = 8
 """What is being answered has so long after a signal; who is still sending, a second less."""
 RESERVED_DESCRIPTORS = 256
 """Those that are no clients': the database's connections, the spool, the log."""
-
-_log = get_logger(__name__)
 
 
 def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
@@ -61,6 +59,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: ASGIApp, connections: Connections) -> None:
         self._connections = connections
+        telemetry.CONNECTIONS.set_function(lambda: connections.number)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -94,7 +93,7 @@ class Server(uvicorn.Server):
 
 
 def _ended(reason: str) -> None:
-    _log.info("connection_ended", reason=reason)
+    telemetry.CONNECTIONS_CLOSED.labels(reason).inc()
 
 
 async def listen(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -17,6 +19,8 @@ from service.kpi.query import KpiQuery
 from service.kpi.run import LISTENER
 from service.store.engine import beside
 from service.store.freshness import reading_projected
+
+HeldSince = Callable[[], datetime | None]
 
 
 class Definitions(Protocol):
@@ -36,16 +40,23 @@ class KpiEngine:
     """Answers questions about the KPIs of a catalogue.
 
     `read_wait_seconds` is how long an answer waits, by default, for what was committed before the
-    question to be projected.
+    question to be projected. `held_since` says since when there are events that were acknowledged
+    and are not in the database yet.
     """
 
     def __init__(
-        self, engine: AsyncEngine, definitions: Definitions, clock: Clock, read_wait_seconds: float
+        self,
+        engine: AsyncEngine,
+        definitions: Definitions,
+        clock: Clock,
+        read_wait_seconds: float,
+        held_since: HeldSince = lambda: None,
     ) -> None:
         self._engine = engine
         self._definitions = definitions
         self._clock = clock
         self._read_wait_seconds = read_wait_seconds
+        self._held_since = held_since
 
     @property
     def catalogue(self) -> Catalogue:
@@ -67,10 +78,13 @@ class KpiEngine:
         """One answer for each KPI of the query, in its order; raises as `plan` does."""
         asked = await self.plan(site, query)
         wait = wait_seconds(query, self._read_wait_seconds)
+        # Asked first: what comes into the database meanwhile is in the snapshot, or waits there.
+        held_since = self._held_since()
         snapshot = reading_projected(self._engine, site.id, wait, self._clock)
         async with snapshot as (connection, as_of):
             found = await self._find(connection, asked)
             never = await unknown(connection, asked, found)
+        as_of = as_of if held_since is None else min(as_of, held_since)
         answers = {
             one.kpi.id: assembled(asked, one, result, never, as_of)
             for result in found

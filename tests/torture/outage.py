@@ -47,6 +47,7 @@ async def away(seconds: float) -> Line:
         f"{seconds:.0f} s away, {verdict}; rollups {'agree' if counted else 'DISAGREE'}; p99"
         f" {p99:.1f} ms, {load.refused} refused; {spooled:,} bytes drained in {drained:.1f} s"
     )
-    holds = verdict.holds and counted and p99 <= 50 and drained <= 60 and not load.refused
+    holds = verdict.holds and counted and not load.refused
+    in_time = p99 <= 50 and drained <= 60
     target = "0 lost, p99 at most 50 ms, drained within 60 s"
-    return Line("Postgres away", target, result, holds)
+    return Line("Postgres away", target, result, holds, in_time)

@@ -95,7 +95,7 @@ async def soaked(seconds: float) -> Line:
     )
     flat = most <= MOST_MIB and (slope <= STEEPEST or seconds < 3600)
     target = f"at most {MOST_MIB:.0f} MB a process, at most {STEEPEST:.0f} MB/h"
-    return Line("soak", target, result, verdict.holds and counted and flat)
+    return Line("soak", target, result, verdict.holds and counted, flat)
 
 
 async def _capacity(stack: Stack, ledger: Ledger) -> float:

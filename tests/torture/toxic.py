@@ -62,9 +62,10 @@ async def run(short: bool) -> Line:
         f"{verdict}; rollups {'agree' if counted else 'DISAGREE'}; slowest answer {slowest:.2f} s,"
         f" {load.refused} refused, in Postgres again after {recovery:.2f} s"
     )
-    holds = verdict.holds and counted and slowest <= FIRST_ANSWER and recovery <= RECOVERY
+    holds = verdict.holds and counted and not load.refused
+    in_time = slowest <= FIRST_ANSWER and recovery <= RECOVERY
     target = f"0 lost, first answer within {FIRST_ANSWER} s, recovery within {RECOVERY} s"
-    return Line("toxic network", target, result, holds and not load.refused)
+    return Line("toxic network", target, result, holds, in_time)
 
 
 async def _recovery(stack: Stack, proxy: Proxy) -> float:

@@ -6,6 +6,8 @@ import asyncio
 import errno
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,6 +64,7 @@ class Spool:
         self._index = 0
         self._size = 0
         self._records = 0
+        self._since: datetime | None = None
         self._failed_at: float | None = None
         self._unusable: set[str] = set()
 
@@ -74,6 +77,11 @@ class Spool:
     def records(self) -> int:
         """Records (flushes) in all segments, own and adopted."""
         return self._records
+
+    @property
+    def since(self) -> datetime | None:
+        """Nothing in it was received earlier; None while it holds no events."""
+        return self._since
 
     def has_room(self) -> bool:
         """Whether an append may succeed: it is not full, and no disk error a moment ago."""
@@ -197,8 +205,13 @@ class Spool:
                 self._records += 1
                 self._failed_at = None
                 telemetry.SPOOLED_EVENTS.inc(flush.events)
+                if flush.events:
+                    self._holds_since(flush.received_at)
                 return
         raise RetryableError("The spool's disk fails; nothing was acknowledged.")
+
+    def _holds_since(self, at: datetime) -> None:
+        self._since = at if self._since is None else min(self._since, at)
 
     def _write(self, frame: bytes) -> None:
         if self._active is not None and self._active.size + len(frame) > SEGMENT_BYTES:
@@ -238,6 +251,8 @@ class Spool:
         segments = [segment for taken in adopted for segment in taken.segments]
         self._size += sum(segment.size for segment in segments)
         self._records += sum(segment.records for segment in segments)
+        for taken in adopted:
+            self._holds_since(_first_time(taken.segments[0], self._clock.now()))
         return len(segments)
 
     def _claims(self) -> list[Claim]:
@@ -258,6 +273,8 @@ class Spool:
                 taken.segments.remove(segment)
                 self._size -= segment.size
                 self._records -= segment.records
+                if not self._records:
+                    self._since = None
                 self._discard(segment)
                 if taken is not self._own and not taken.segments and taken.remove():
                     self._adopted.remove(taken)
@@ -289,6 +306,15 @@ class Spool:
         _log.error("spool_failed", action=action, error=error.strerror)
         if action in {"open", "append"}:
             self._failed_at = self._clock.monotonic()
+
+
+def _first_time(segment: Segment, otherwise: datetime) -> datetime:
+    """When the first record of a segment that can be read was received."""
+    for item in segment.read():
+        if isinstance(item, Record):
+            with suppress(PayloadError):
+                return decode(item.payload).received_at
+    return otherwise
 
 
 async def _decoded(record: Record) -> Flush:

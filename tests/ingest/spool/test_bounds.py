@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from service.errors import OverloadedError, RetryableError
 from service.ingest.spool.folder import Spool
+from service.ingest.spool.payload import Flush
 from service.ingest.spool.segment import SEGMENT_BYTES
 from tests.ingest.spool.drained import MIB, drained, metric, opened, segments
-from tests.ingest.spool.flushes import flush
+from tests.ingest.spool.flushes import NOW, flush
 
 
 async def test_segments_are_bounded_and_a_long_record_has_its_own(tmp_path: Path) -> None:
@@ -51,6 +53,28 @@ async def test_leftovers_count_for_the_bound(tmp_path: Path) -> None:
             await spool.append(flush())
         await drained(spool)
         await spool.append(flush())
+
+
+async def test_it_knows_since_when_it_holds_events(tmp_path: Path) -> None:
+    later, canary = flush()._replace(received_at=NOW + timedelta(1)), Flush(NOW, [])
+    async with opened(tmp_path) as spool:
+        await spool.append(canary)
+        assert spool.since is None
+        await spool.append(later)
+        assert spool.since == later.received_at
+        await spool.append(flush())
+        assert spool.since == NOW
+        first = await spool.next()
+        assert first is not None
+        await spool.append(later)
+        await spool.done(first)
+        assert spool.since == NOW  # until it is empty: which segment holds what is not remembered
+        await drained(spool)
+        assert spool.since is None
+        await spool.append(later)
+        assert spool.since == later.received_at
+    async with opened(tmp_path) as spool:
+        assert spool.since == later.received_at
 
 
 async def test_what_is_too_long_for_a_record_is_refused(
