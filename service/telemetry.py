@@ -189,7 +189,7 @@ SPOOL_DAMAGED_RECORDS = Counter(
 )
 SPOOL_FAILURES = Counter(
     "kompas_spool_failures",
-    "Errors of the spool's disk, by what was to be done.",
+    "Errors of the spool's disk, by what was to be done; hang: it did not answer.",
     ("action",),
     registry=REGISTRY,
 )

@@ -31,6 +31,8 @@ from service.kit.sync import sync
 TRIES = 2
 RETRY_SECONDS = 1.0
 FULL_RETRY_AFTER = 5
+APPEND_SECONDS = 5.0
+"""What a disk may take for one record; nothing is kept waiting for one that takes longer."""
 INLINE_BYTES = 16 * 1024
 """A payload up to this size is decoded at once: a thread would take longer."""
 
@@ -56,6 +58,7 @@ class Spool:
         self._clock = clock or SystemClock()
         self._thread = ThreadPoolExecutor(1, "spool")
         self._is_open = False
+        self._hangs = False
         # All below is changed by that thread alone.
         self._own: Claim | None = None
         self._adopted: list[Claim] = []
@@ -84,10 +87,11 @@ class Spool:
         return self._since
 
     def has_room(self) -> bool:
-        """Whether an append may succeed: it is not full, and no disk error a moment ago."""
+        """Whether an append may succeed: there is room, and the disk answers without errors."""
         failed_at = self._failed_at
         return (
             self._is_open
+            and not self._hangs
             and self._size < self._most_bytes
             and (failed_at is None or self._clock.monotonic() - failed_at >= RETRY_SECONDS)
         )
@@ -105,11 +109,22 @@ class Spool:
         """Returns when the flush is on the disk.
 
         OverloadedError when the spool is full; RetryableError when the disk fails or the spool is
-        not open: the flush is not in the spool then.
+        not open: the flush is not in the spool then. RetryableError as well when the disk does not
+        answer for `APPEND_SECONDS`: the flush may be there in the end.
         """
         if not self._is_open:
             raise RetryableError("The spool is not open.")
-        await self._in_order(self._append, flush)
+        if self._hangs:
+            raise RetryableError("The spool's disk does not answer.")
+        writing = asyncio.ensure_future(self._in_order(self._append, flush))
+        writing.add_done_callback(self._answered)
+        done, _ = await asyncio.wait({writing}, timeout=APPEND_SECONDS)
+        if not done:
+            self._hangs = True
+            telemetry.SPOOL_FAILURES.labels("hang").inc()
+            _log.error("spool_hangs", seconds=APPEND_SECONDS)
+            raise RetryableError("The spool's disk does not answer.")
+        writing.result()
 
     async def adopt(self) -> int:
         """Take over folders whose process is gone; answers how many segments came with them."""
@@ -158,6 +173,11 @@ class Spool:
         self._is_open = False
         await self._in_order(self._close)
         self._thread.shutdown(wait=False)
+
+    def _answered(self, writing: asyncio.Future[None]) -> None:
+        self._hangs = False
+        if not writing.cancelled():
+            writing.exception()  # perhaps nobody waits for it any more
 
     async def _in_order(self, work: Callable[..., T], *arguments: object) -> T:
         try:

@@ -256,3 +256,28 @@ async def test_a_disk_that_is_full_at_the_start_is_waited_for(small_disk: Path) 
         given = flush()
         await spool.append(given)
         assert await drained(spool) == [given]
+
+
+async def test_a_disk_that_hangs_keeps_nobody_waiting(
+    tmp_path: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.ingest.spool.folder.APPEND_SECONDS", 0.05)
+    before = failures("hang")
+    async with opened(tmp_path) as spool:
+        await spool.append(first := flush())
+        calls.hold.clear()
+        with pytest.raises(RetryableError, match="does not answer"):
+            await spool.append(held := flush())
+        assert not spool.has_room()
+        made = len(calls.made)
+        with pytest.raises(RetryableError, match="does not answer"):
+            await spool.append(flush())
+        calls.hold.set()
+        # In the spool's order: after what hung.
+        assert await spool.adopt() == 0
+        await asyncio.sleep(0.01)
+        assert spool.has_room()
+        assert len(calls.made) > made
+        await spool.append(last := flush())
+        assert await drained(spool) == [first, held, last]
+    assert failures("hang") - before == 1
