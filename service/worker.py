@@ -17,10 +17,12 @@ from service.kpi.snapshot import SnapshotTask
 from service.project.runner import Runner
 from service.project.selfcheck import SelfCheck
 from service.settings import Settings
+from service.store.liveness import sever
 from service.store.partitions import ensure_partitions
 from service.store.retention import forget_keys
 
 RESTART_SECONDS = 5.0
+LEAVE_SECONDS = 1.0
 RETRY_SECONDS = 60.0
 """How soon a chore that failed is tried again: an outage is no reason to be late by hours."""
 
@@ -74,8 +76,11 @@ class Worker:
 
     async def stop(self) -> None:
         """Finish the transaction under way, start no other."""
-        await self._snapshots.stop()
-        await self.runner.stop()
+        await asyncio.gather(self._snapshots.stop(), self.runner.stop())
+
+    def leave(self) -> None:
+        """Wait no longer for a database that does not answer."""
+        sever(self._engine)
 
     async def _repeat(self, chore: Chore) -> None:
         while True:
@@ -107,7 +112,10 @@ async def working(worker: Worker, restart_seconds: float = RESTART_SECONDS) -> A
     finally:
         await worker.stop()
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        _, waiting = await asyncio.wait({task}, timeout=LEAVE_SECONDS)
+        if waiting:
+            worker.leave()
+            await asyncio.wait({task}, timeout=LEAVE_SECONDS)
 
 
 async def _kept_running(worker: Worker, restart_seconds: float) -> None:

@@ -135,6 +135,14 @@ def kompas_serve(*arguments: str, **environment: str) -> Iterator[Service]:
 
     Without a data directory of its own it gets a spool of its own.
     """
+    with kompas_starting(*arguments, **environment) as service:
+        service.wait_ready()
+        yield service
+
+
+@contextmanager
+def kompas_starting(*arguments: str, **environment: str) -> Iterator[Service]:
+    """`kompas_serve` that waits for nothing."""
     with TemporaryDirectory() as folder:
         own = {} if "KOMPAS_DATA_DIR" in environment else {"KOMPAS_SPOOL_DIR": folder}
         with _kompas_serve(*arguments, **{**own, **environment}) as service:
@@ -149,7 +157,6 @@ def _kompas_serve(*arguments: str, **environment: str) -> Iterator[Service]:
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
     service = Service(port, process=process)
     try:
-        service.wait_ready()
         yield service
     finally:
         process.terminate()

@@ -188,13 +188,8 @@ class Front:
             await self._app(scope, receive, send)
 
 
-def build(parts: Parts) -> ASGIApp:
-    """The ASGI application: what is observed, then the hot door, then everything else."""
-    routers = parts.routers()
-    contract = Contract(routers)
-    others = APIRouter()
-    others.add_api_route("/openapi.json", contract.openapi, include_in_schema=False)
-    routers.append(others)
+def framed(routers: Sequence[APIRouter]) -> FastAPI:
+    """FastAPI with these doors, answering a problem document for every exception."""
     methods = methods_of(routers)
     problems = Middleware(Problems, methods)
     # No pages of its own: the library's load scripts from somebody else's machine.
@@ -207,6 +202,16 @@ def build(parts: Parts) -> ASGIApp:
         app.add_exception_handler(kind, answered)
     for router in routers:
         app.include_router(router)
+    return app
+
+
+def build(parts: Parts) -> ASGIApp:
+    """The ASGI application: what is observed, then the hot door, then everything else."""
+    routers = parts.routers()
+    contract = Contract(routers)
+    others = APIRouter()
+    others.add_api_route("/openapi.json", contract.openapi, include_in_schema=False)
+    app = framed([*routers, others])
     edge = [Door(r.path, r.endpoint) for r in edge_routes(parts.intake, parts.keys, parts.edge)]
     app.router.routes.extend(edge)
     hot = next(door for door in edge if door.path == PIXEL_PATH)

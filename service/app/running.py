@@ -39,6 +39,7 @@ async def running(engine: AsyncEngine, settings: Settings, clock: Clock) -> Asyn
             await stack.enter_async_context(working(worker))
         await stack.enter_async_context(parts.durable.running())
         await parts.intake.start()
+        await parts.keys.start()
         yield build(parts)
 
 

@@ -41,6 +41,14 @@ def backup(
         raise StartupError(f"{settings.data_dir} holds no database that could be backed up.")
     contents = asyncio.run(_backed_up(settings, file))
     typer.echo(f"{file}: {file.stat().st_size:,} bytes, {_described(contents)}.")
+    from service.ingest.spool.quarantine import count_stuck
+
+    if kept := count_stuck(settings.spool_dir):
+        typer.echo(
+            f"It lacks {kept} segments of the spool that could not be stored (quarantine/stuck-*);"
+            " `kompas spool replay --stuck` tries them again.",
+            err=True,
+        )
 
 
 def restore(

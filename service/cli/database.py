@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,13 +18,22 @@ from service.kit.log import get_logger
 from service.settings import Settings
 from service.store.embedded import EmbeddedPostgres
 from service.store.engine import OLDEST_SERVER, make_engine
+from service.store.liveness import sever
 from service.store.migrate import check, migrate
 
 WATCH_SECONDS = 1.0
 START_SECONDS = 60.0
 """How long service and worker wait for a database that is starting as well."""
 RETRY_SECONDS = 0.1
+DISPOSE_SECONDS = 1.0
 CANNOT_CONNECT_NOW = "57P03"
+_MAY_PASS = (
+    ConnectionError,
+    FileNotFoundError,
+    TimeoutError,
+    socket.gaierror,
+    asyncpg.ConnectionDoesNotExistError,
+)
 
 _log = get_logger(__name__)
 
@@ -79,7 +90,17 @@ async def open_engine(url: str, wait_seconds: float = 0.0) -> AsyncIterator[Asyn
         await _met(engine, wait_seconds)
         yield engine
     finally:
-        await engine.dispose()
+        await _disposed(engine)
+
+
+async def _disposed(engine: AsyncEngine) -> None:
+    # Each connection says good-bye politely, and waits for an answer without a deadline.
+    try:
+        async with asyncio.timeout(DISPOSE_SECONDS):
+            await engine.dispose()
+    except TimeoutError:
+        _log.warning("database_does_not_answer")
+        sever(engine)
 
 
 async def _met(engine: AsyncEngine, wait_seconds: float) -> None:
@@ -118,9 +139,9 @@ async def _greet(engine: AsyncEngine) -> None:
 
 
 def _may_come(cause: object) -> bool:
-    """Whether nobody listens there, or somebody who is not ready: both pass when it starts."""
+    """Whether nobody is there, or somebody who is not ready: both pass when it starts."""
     starting = getattr(cause, "sqlstate", None) == CANNOT_CONNECT_NOW
-    return starting or isinstance(cause, ConnectionRefusedError | FileNotFoundError)
+    return starting or isinstance(cause, _MAY_PASS)
 
 
 @asynccontextmanager

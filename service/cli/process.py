@@ -7,9 +7,9 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, NamedTuple
 
 import typer
 import uvicorn
@@ -19,15 +19,18 @@ from service import telemetry
 from service.app import running
 from service.app.connections import Connections, Limits
 from service.app.protocol import bounded
+from service.app.starting import Starting
 from service.cli.database import ready_engine
 from service.cli.welcome import address_of, introduction
-from service.kit.clock import SystemClock
+from service.kit.clock import Clock, SystemClock
 from service.settings import Settings
 from service.store.access import bootstrap
 from service.worker import Worker, working
 
 DRAIN_SECONDS = 8
 """What is being answered has so long after a signal; who is still sending, a second less."""
+HURRY_SECONDS = 1
+"""The same, where the service has not started: whatever is under way can only be refused."""
 RESERVED_DESCRIPTORS = 256
 """Those that are no clients': the database's connections, the spool, the log."""
 
@@ -92,6 +95,13 @@ class Server(uvicorn.Server):
         self._connections.stop()
 
 
+class Answering(NamedTuple):
+    """A server at work: what it answers with, and the task that ends when it was drained."""
+
+    door: Starting
+    serving: asyncio.Task[None]
+
+
 def _ended(reason: str) -> None:
     telemetry.CONNECTIONS_CLOSED.labels(reason).inc()
 
@@ -144,10 +154,28 @@ def run_service(settings: Settings, listener: socket.socket) -> None:
     run_until_signal(_serve(settings, listener))
 
 
+@asynccontextmanager
+async def _answering(listener: socket.socket, clock: Clock) -> AsyncIterator[Answering]:
+    """Answer from now on, so that a start that takes long is not taken for a dead process."""
+    connections = Connections(Limits(connections=most_connections()), _ended)
+    door = Starting(clock, connections.limits.connections // 2)
+    serving = asyncio.create_task(listen(door, listener, connections))
+    try:
+        yield Answering(door, serving)
+    finally:
+        # It has ended, unless the start failed or was stopped.
+        door.give_up()
+        serving.cancel()
+        await asyncio.wait({serving}, timeout=HURRY_SECONDS)
+
+
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     clock = SystemClock()
     url = settings.public_url or address_of(listener)
-    async with ready_engine(settings, own=True) as engine:
+    async with (
+        _answering(listener, clock) as answering,
+        ready_engine(settings, own=True) as engine,
+    ):
         admin_key = settings.bootstrap_admin_key
         first = await bootstrap(
             engine,
@@ -158,9 +186,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         if first is not None:
             typer.echo(introduction(first, url))
         async with running(engine, settings, clock) as app:
-            typer.echo(f"Kompas is ready on {url}")
             calm_collector()
-            await listen(app, listener)
+            answering.door.open(app)
+            typer.echo(f"Kompas is ready on {url}")
+            await answering.serving
 
 
 def run_worker(settings: Settings) -> None:

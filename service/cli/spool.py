@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -15,6 +15,8 @@ from service.settings import load_settings
 
 MIB = 1024 * 1024
 T = TypeVar("T")
+
+StuckToo = Annotated[bool, typer.Option("--stuck", help="Try those in quarantine again, too.")]
 
 spool = typer.Typer(help="Events that wait in files for the database.", no_args_is_help=True)
 
@@ -36,6 +38,8 @@ def spool_ls() -> None:
     now = SystemClock().now()
     for folder in _looked(folders, root):
         owner = "alive" if folder.is_alive else "dead"
+        if folder.error:
+            owner = f"cannot be looked into: {folder.error}"
         typer.echo(f"{folder.name}\tprocess {folder.pid}\t{owner}")
         for segment in folder.segments:
             age = max(0, round((now - segment.written_at).total_seconds()))
@@ -55,6 +59,9 @@ def spool_verify() -> None:
     is_sound = True
     segments = records = 0
     for folder in _looked(folders, load_settings().spool_dir):
+        if folder.error:
+            is_sound = False
+            typer.echo(f"{folder.name}\tcannot be looked into: {folder.error}")
         for segment in folder.segments:
             segments += 1
             records += segment.records
@@ -70,25 +77,31 @@ def spool_verify() -> None:
 
 
 @spool.command("replay")
-def spool_replay() -> None:
+def spool_replay(*, stuck: StuckToo = False) -> None:
     """Write what dead processes left into the database; running ones do it themselves."""
     from service.cli.database import ready_engine
     from service.ingest.outage import Outage
     from service.ingest.spool.drain import Drainer
     from service.ingest.spool.folder import Spool
+    from service.ingest.spool.quarantine import give_back
 
     settings = load_settings()
 
     async def work() -> None:
         clock = SystemClock()
         async with ready_engine(settings) as engine:
+            if stuck:
+                _looked(give_back, settings.spool_dir)
             left = Spool(settings.spool_dir, settings.spool_mb * MIB, clock)
             await left.open()
             try:
-                records = left.records
-                await Drainer(left, engine, clock, Outage()).drain_all()
+                drainer = Drainer(left, engine, clock, Outage())
+                failed = await drainer.drain_all()
             finally:
                 await left.close()
-        typer.echo(f"{records} records replayed")
+        typer.echo(f"{drainer.replayed} records replayed")
+        if failed:
+            typer.echo(f"{failed} segments cannot be stored; the log says why", err=True)
+            raise typer.Exit(1)
 
     asyncio.run(work())

@@ -14,6 +14,7 @@ from service.ingest.spool.payload import Flush
 from service.ingest.writer import Writer
 from service.kit.clock import Clock
 from service.kit.log import get_logger
+from service.store.failures import describe
 
 EVERY_SECONDS = 60.0
 POSTGRES, SPOOL = "postgres", "spool"
@@ -45,7 +46,11 @@ class Canary:
     async def run(self) -> None:
         """Send them until cancelled."""
         while True:
-            await self.send()
+            try:
+                await self.send()
+            except Exception as error:
+                # Its age would tell of an outage that there is none, until the next start.
+                _log.error("canary_failed", error=describe(error))
             await asyncio.sleep(EVERY_SECONDS)
 
     async def send(self) -> None:

@@ -20,7 +20,13 @@ from service.ingest.flush import Known
 from service.kit.clock import Clock
 from service.kit.log import get_logger
 from service.store.append import Appended, Batch, Log
-from service.store.failures import describe, is_data_error, is_lost_connection, is_rollback
+from service.store.failures import (
+    CONNECTION_ERRORS,
+    describe,
+    is_data_error,
+    is_lost_connection,
+    is_rollback,
+)
 from service.store.partitions import Partitions
 
 FIRST_PAUSE = 0.02
@@ -185,7 +191,7 @@ class Lane:
         try:
             async with asyncio.timeout(self._patience.attempt):
                 return await work(await self._connected())
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except CONNECTION_ERRORS as error:
             _log.warning("probe_failed", error=describe(error))
             self._drop()
             return False
@@ -197,6 +203,6 @@ class Lane:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._open.close()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except CONNECTION_ERRORS:
             self._drop()
         self._open = None

@@ -14,7 +14,7 @@ class Outage:
     """Whether Postgres takes flushes; one per process.
 
     The writer begins an outage with the first flush that failed, the drainer ends it when it has
-    committed something. `commits` counts what the writer committed.
+    committed something. `commits` counts the flushes by which the writer added to the log.
     """
 
     def __init__(self) -> None:

@@ -183,6 +183,8 @@ class Writer:
         telemetry.PENDING_EVENTS.set(self._pending_rows)
         try:
             await self._store([whole(pending) for pending in taken])
+        except OverloadedError as error:
+            await self._store_what_fits(taken, error)
         except RetryableError as error:
             # The database is away for those behind them too: they need not find it out one flush
             # after the other.
@@ -195,6 +197,16 @@ class Writer:
         self._pending_rows -= sum(pending.size for pending in taken)
         self._pending_bytes -= sum(pending.bytes for pending in taken)
         telemetry.PENDING_EVENTS.set(self._pending_rows)
+
+    async def _store_what_fits(self, taken: Sequence[Pending], error: OverloadedError) -> None:
+        """One that is too much for the spool takes no other with it."""
+        for pending in taken:
+            try:
+                if len(taken) == 1:
+                    raise error
+                await self._store([whole(pending)])
+            except RetryableError as own:
+                self._fail([pending], own)
 
     def _fail(self, pendings: Sequence[Pending], error: RetryableError) -> None:
         for pending in pendings:
@@ -234,10 +246,10 @@ class Writer:
         self._settle_spooled(plan)
 
     def _settle(self, plan: Plan, results: Sequence[Appended]) -> None:
-        self._outage.commits += 1
         tally = plan.settle(results)
         self._count(tally)
         if tally.accepted:
+            self._outage.commits += 1
             telemetry.BATCH_EVENTS.observe(tally.accepted)
             if self._wake is not None:
                 self._wake()

@@ -28,6 +28,7 @@ from service.store.access import SITE_COLUMNS, site_of_row
 from service.store.engine import reading, writing
 from service.store.failures import describe, is_environmental
 
+STOP_SECONDS = 2.0
 LOCK_CLASS = 0x6B706973
 """Advisory lock of the one worker that refreshes; other locks have other classes."""
 
@@ -118,9 +119,9 @@ class SnapshotTask:
             self._ended.set()
 
     async def stop(self) -> None:
-        """End `run` after the refresh it is in, and wait for that."""
+        """End `run` after the refresh it is in, and wait for that, `STOP_SECONDS` at most."""
         self._stopping.set()
-        await self._ended.wait()
+        await wait_at_most(self._ended, STOP_SECONDS)
 
     async def refresh(self) -> bool:
         """Refresh all sites once; False when another worker is doing it.

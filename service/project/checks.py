@@ -15,6 +15,7 @@ from sqlalchemy import TextClause, text
 
 from service.domain.kinds import EMAIL_KINDS, STATEMENT_KINDS, Flag, Kind
 from service.project.recount import QUARTER, RECOUNTED, in_month, on_day, rows_of
+from service.project.statements import received
 from service.store.contributions import EVENT, MESSAGE
 from service.store.recency import CAMPAIGN, NEVER, VISITOR
 
@@ -190,7 +191,8 @@ _NEWEST_STATEMENTS = _known(
     STATEMENT_KINDS,
     f"e.kind, {_id('key')} AS key",
     f"{_id('key')} IS NOT NULL",
-    "f.kind = e.kind AND f.key = e.key AND f.batch_id >= e.batch_id",
+    f"""f.kind = e.kind AND f.key = e.key
+    AND ({received("f.batch_id")}, f.batch_id) >= ({received("e.batch_id")}, e.batch_id)""",
 )
 _VIEWS_OF_VISITS = f"""
     SELECT {_place("v.started_at")}, e.views AS expected, v.hits AS stored

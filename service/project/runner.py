@@ -45,13 +45,15 @@ meanwhile is projected together, which costs less and appends fewer rows."""
 PATIENCE_SECONDS = 60.0
 """A transaction that takes longer is given up, and tried again with fewer batches."""
 
-STOP_SECONDS = 5.0
+STOP_SECONDS = 2.0
 COMPACT_SECONDS = 120.0
 BETWEEN_STEPS = 0.01
 
 RECREDIT_SECONDS = 1.0
 """How soon a site's new lookback is taken up."""
 
+LONGEST_RECREDIT = 3600.0
+"""A site may take long, and each of its statements is bounded; a server that hangs is given up."""
 RECREDIT_REST = 60.0
 """How soon that is tried again when it failed: it may have taken long."""
 
@@ -213,7 +215,8 @@ class Runner:
         async with asyncio.timeout(PATIENCE_SECONDS), reading(self._engine) as connection:
             sites = await changed(connection)
         if sites:
-            booked = await recredit(self._engine, sites[0])
+            async with asyncio.timeout(LONGEST_RECREDIT):
+                booked = await recredit(self._engine, sites[0])
             self._gains.add(sites[0], booked)
         self._recredit_at = self._clock.monotonic() + RECREDIT_SECONDS
 

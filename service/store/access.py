@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Row, cast, func, insert, select, text, update
+from sqlalchemy import Row, Select, cast, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -21,7 +21,7 @@ from service.domain.access import NO_RULES, ChannelRule, Principal, Scope, Site,
 from service.errors import ConflictError, InvalidError
 from service.kit.clock import Clock, SystemClock
 from service.store.engine import writing
-from service.store.lookups import Lookups
+from service.store.lookups import MOST_FOUND, Lookups
 from service.store.partitions import LOCK_CLASS
 from service.store.tables import api_key, site
 
@@ -43,6 +43,11 @@ SITE_COLUMNS = (
     *(site.c.fiscal_month, site.c.lookback_days, site.c.late_hours, site.c.rules),
 )
 """What `site_of_row` needs of a site."""
+_VALID_KEYS = (
+    select(api_key.c.id.label("key_id"), api_key.c.digest, api_key.c.scopes, *SITE_COLUMNS)
+    .join(site, site.c.id == api_key.c.site_id)
+    .where(api_key.c.revoked_at.is_(None))
+)
 _LISTED = (*SITE_COLUMNS, site.c.name, site.c.created_at)
 
 
@@ -98,6 +103,14 @@ class KeyStore:
         # Only authenticated callers name sites, and one that was just made must be found.
         self._sites = Lookups(self._load_sites, clock, 0.0)
 
+    async def start(self) -> None:
+        """Know every key that works, so that an outage refuses none that was not used before it.
+
+        Where there are more than the cache holds, the newest.
+        """
+        newest = _VALID_KEYS.order_by(api_key.c.id.desc()).limit(MOST_FOUND).subquery()
+        self._principals.know(await self._read(select(newest).order_by(newest.c.key_id)))
+
     async def principal(self, key: str) -> Principal | None:
         """The key's principal, or None for a key that nobody knows or that was revoked."""
         if len(key) > LONGEST_KEY:
@@ -116,14 +129,11 @@ class KeyStore:
         self._sites.expire()
 
     async def _load_principals(self, digests: Sequence[bytes]) -> Mapping[bytes, Principal]:
-        columns = (api_key.c.id.label("key_id"), api_key.c.digest, api_key.c.scopes, *SITE_COLUMNS)
-        query = (
-            select(*columns)
-            .join(site, site.c.id == api_key.c.site_id)
-            .where(api_key.c.digest == func.any(list(digests)), api_key.c.revoked_at.is_(None))
-        )
+        return await self._read(_VALID_KEYS.where(api_key.c.digest == func.any(list(digests))))
+
+    async def _read(self, keys: Select[*tuple[Any, ...]]) -> Mapping[bytes, Principal]:
         async with self._engine.connect() as connection:
-            rows = await connection.execute(query)
+            rows = await connection.execute(keys)
             return {
                 bytes(row.digest): Principal(
                     row.key_id, site_of_row(row), frozenset(Scope(scope) for scope in row.scopes)

@@ -25,7 +25,7 @@ from service.store.engine import make_engine, reading
 LOCK_SECONDS = 60
 COMPRESSION = "gzip:1"  # level 6 takes twice as long for a file that is a fifth smaller
 
-# Of the floor above, `service.ingest.spool`; what is in quarantine there cannot be replayed.
+# Of the floor above, `service.ingest.spool`; what is in quarantine there could not be replayed.
 FOLDERS = "[0-9]*"
 SEGMENTS = "*.spool"
 

@@ -16,6 +16,16 @@ _DATA = ("21", "22", "23", "54")
 _ENVIRONMENT = ("08", "25", "28", "40", "53", "55", "57", "58", "XX")
 
 
+CONNECTION_ERRORS = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # A server's last words to an idle connection leave asyncpg in a state that it does not expect.
+    asyncpg.InternalClientError,
+)
+"""What asking by a connection of one's own may raise, whatever is wrong with it."""
+
+
 def _origin(error: BaseException) -> BaseException:
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
@@ -25,7 +35,6 @@ def is_environmental(error: BaseException) -> bool:
     state = getattr(_origin(error), "sqlstate", None)
     if state is not None:
         return str(state)[:2] in _ENVIRONMENT
-    # InternalClientError: a server said good-bye to a connection while nothing was asked of it.
     ours = OSError | PoolTimeoutError | DBAPIError
     return isinstance(error, ours | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
@@ -58,7 +67,8 @@ def is_lost_connection(error: BaseException) -> bool:
         return state[:2] == "08" or state in _ENDED
     if isinstance(error, TimeoutError):
         return False
-    return isinstance(error, OSError | asyncpg.InterfaceError) and not is_data_error(error)
+    lost = OSError | asyncpg.InterfaceError | asyncpg.InternalClientError
+    return isinstance(error, lost) and not is_data_error(error)
 
 
 def is_data_error(error: BaseException) -> bool:

@@ -63,6 +63,12 @@ class Lookups(Generic[K, V]):
         self._loading: set[asyncio.Task[Mapping[K, V]]] = set()
         self._retry_at: float | None = None  # while the database does not answer
 
+    def know(self, found: Mapping[K, V]) -> None:
+        """As if these had been asked for and found just now; the first is the first to go."""
+        now = self._clock.monotonic()
+        for key, value in found.items():
+            self._keep(key, value, now)
+
     async def get(self, key: K) -> V | None:
         """The value, or None when there is none; RetryableError when nobody can say."""
         now = self._clock.monotonic()
@@ -149,15 +155,18 @@ class Lookups(Generic[K, V]):
         for key, waiting in asked.items():
             del self._waiting[key]
             value = found.get(key)
-            # Taken out first, so that the oldest is the first one to go.
-            self._found.pop(key, None)
-            self._missing.pop(key, None)
-            if value is None:
-                _put(self._missing, key, now + self._missing_seconds, MOST_MISSING)
-            else:
-                _put(self._found, key, (now, value), MOST_FOUND)
+            self._keep(key, value, now)
             if not waiting.done():
                 waiting.set_result(value)
+
+    def _keep(self, key: K, value: V | None, now: float) -> None:
+        # Taken out first, so that the oldest is the first one to go.
+        self._found.pop(key, None)
+        self._missing.pop(key, None)
+        if value is None:
+            _put(self._missing, key, now + self._missing_seconds, MOST_MISSING)
+        else:
+            _put(self._found, key, (now, value), MOST_FOUND)
 
     def _fail(self, asked: Mapping[K, asyncio.Future[V | None]], error: Exception) -> None:
         self._retry_at = self._clock.monotonic() + RETRY_SECONDS

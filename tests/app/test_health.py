@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.domain.access import Scope
+from service.edge.gif import GIF
 from service.errors import StartupError
 from service.store.engine import make_engine
 from tests.conftest import Database
@@ -58,6 +59,19 @@ async def test_with_a_spool_an_outage_is_nothing_that_senders_notice(database: D
         await eventually(is_drained)
     async with database.engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM rejection")) == 1
+
+
+async def test_a_key_that_was_never_used_opens_the_doors_in_an_outage(database: Database) -> None:
+    async with behind(database, Scope.PUBLIC) as (proxy, client):
+        proxy.refuse()
+        answer = await client.get("/v1/pixel.gif", params={"url": VIEW["url"]})
+        assert (answer.status_code, answer.content) == (200, GIF)
+        proxy.mend()
+
+        async def is_drained() -> bool:
+            return await logged(database.engine) == 1
+
+        await eventually(is_drained)
 
 
 async def test_a_server_that_hangs_costs_a_second_and_a_half_at_most(database: Database) -> None:

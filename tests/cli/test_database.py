@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -16,14 +15,6 @@ from service.errors import StartupError
 from tests.conftest import Database
 
 ONE = text("SELECT 1")
-
-
-@pytest.fixture
-def absent(database: Database, tmp_path: Path) -> tuple[str, Path, Path]:
-    """The database's address by another folder, that folder, and what it will lead to."""
-    socket = Path(parse_qs(urlsplit(database.url).query)["host"][0])
-    later = tmp_path / "s"
-    return re.sub(r"host=[^&]+", f"host={later}", database.url), later, socket
 
 
 async def connected(url: str, wait_seconds: float) -> int:

@@ -202,7 +202,6 @@ def test_an_unwritable_data_directory_is_one_sentence(home: Path) -> None:
     [
         ("mysql://root@127.0.0.1/kompas", "postgresql://"),
         ("not an address", "postgresql://"),
-        ("postgresql://kompas:hidden@127.0.0.1:1/kompas", "127.0.0.1:1"),
         ("postgresql://kompas:hidden@127.0.0.1:port/kompas", "postgresql://"),
         ("postgresql://kompas:hidden@127.0.0.1/kompas?bogus=5", "'bogus'"),
     ],
@@ -210,6 +209,14 @@ def test_an_unwritable_data_directory_is_one_sentence(home: Path) -> None:
 def test_a_wrong_database_url_is_one_sentence(url: str, word: str) -> None:
     result = kompas("serve", "--port", "0", KOMPAS_DATABASE_URL=url)
     refused(result, word)
+    assert "hidden" not in result.stderr
+
+
+def test_a_database_that_is_not_there_is_one_sentence() -> None:
+    """Which a service says after a minute, and whoever only looks at once."""
+    url = "postgresql://kompas:hidden@127.0.0.1:1/kompas"
+    result = kompas("check", KOMPAS_DATABASE_URL=url)
+    refused(result, "127.0.0.1:1")
     assert "hidden" not in result.stderr
 
 

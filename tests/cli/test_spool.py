@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,6 +24,17 @@ from tests.ingest.spool.flushes import flush
 Run = Callable[..., Awaitable[Result]]
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+FAULTY = """
+CREATE FUNCTION faulty() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.events = 2 THEN
+        RAISE EXCEPTION 'nobody knows' USING ERRCODE = 'KO001';
+    END IF;
+    RETURN NEW;
+END $$"""
+ON_BATCH = "CREATE TRIGGER faulty BEFORE INSERT ON batch FOR EACH ROW EXECUTE FUNCTION faulty()"
 
 
 @pytest.fixture
@@ -144,3 +156,49 @@ async def test_a_replay_without_a_database_changes_nothing(run: Run, root: Path)
     before = state(root)
     assert (await run("replay")).exit_code == 1
     assert state(root) == before
+
+
+async def test_what_is_stuck_is_said_and_tried_again_when_asked_for(
+    run: Run,
+    root: Path,
+    database: Database,
+    make_site: Callable[..., Awaitable[Site]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = await make_site(database.engine)
+    await leave(root, flush(2, site_id=site.id))
+    await leave(root, flush(3, site_id=site.id))
+    monkeypatch.setenv("KOMPAS_DATABASE_URL", database.url)
+    async with database.engine.begin() as connection:
+        await connection.execute(text(FAULTY))
+        await connection.execute(text(ON_BATCH))
+    result = await run("replay")
+    assert result.exit_code == 1
+    assert "1 records replayed" in result.output
+    assert "1 segments cannot be stored" in result.output
+    assert inside(root) == ["quarantine"]
+    async with database.engine.begin() as connection:
+        await connection.execute(text("DROP FUNCTION faulty CASCADE"))
+    assert "0 records replayed" in (await run("replay")).output
+    result = await run("replay", "--stuck")
+    assert (result.exit_code, result.exception) == (0, None)
+    async with database.engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM event")) == 5
+    assert inside(root / "quarantine") == []
+
+
+async def test_one_folder_that_cannot_be_looked_into_hides_no_other(run: Run, root: Path) -> None:
+    folder = (await leave(root, flush())).parent
+    odd = folder.with_name("20260520T123000-1-00000000")
+    odd.mkdir()
+    (odd / "lock").symlink_to("/nowhere")
+    result = await run("ls")
+    assert result.exit_code == 0
+    assert f"{odd.name}\tprocess 1\tcannot be looked into" in result.output
+    assert folder.name in result.output
+    result = await run("verify")
+    assert result.exit_code == 1
+    assert "1 segments, 1 intact records" in result.output
+    (odd / "lock").unlink()
+    os.mkfifo(odd / "lock")
+    assert folder.name in (await run("ls")).output

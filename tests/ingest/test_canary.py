@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import asyncpg
+import pytest
 from sqlalchemy import text
 
+from service.ingest import canary
 from service.ingest.canary import POSTGRES, SPOOL, Canary
 from service.ingest.outage import Outage
 from service.ingest.spool.drain import Drainer
 from service.ingest.spool.folder import Spool
 from service.ingest.writer import Writer
+from service.kit.clock import SystemClock
 from service.store.engine import make_engine
 from service.telemetry import REGISTRY
 from tests.clock import FixedClock
 from tests.conftest import Database
-from tests.ingest.process import count, counted, rows_of
+from tests.ingest.process import count, counted, eventually, process, rows_of
 from tests.proxy import proxy_to
 from tests.submissions import AT
 
@@ -79,6 +84,30 @@ async def test_a_canary_goes_by_both_paths_and_touches_nothing(
         await drainer.drain_all()
         await spool.close()
         await engine.dispose()
+
+
+async def test_it_goes_on_after_whatever_happens(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canary, "EVERY_SECONDS", 0.01)
+    async with process(database.url, tmp_path) as made:
+        sent = 0
+
+        async def beat(_: str) -> bool:
+            nonlocal sent
+            sent += 1
+            if sent == 1:
+                raise asyncpg.InternalClientError("unexpected state")
+            return True
+
+        monkeypatch.setattr(made.writer, "beat", beat)
+        running = asyncio.create_task(Canary(made.writer, None, SystemClock()).run())
+
+        async def was_sent_again() -> bool:
+            return sent > 1
+
+        await eventually(was_sent_again)
+        running.cancel()
 
 
 async def test_without_a_spool_there_is_one_path(database: Database) -> None:

@@ -19,7 +19,7 @@ from service.domain.access import Site
 from service.domain.dimensions import Detail, Dimension, detail_id, dimension_id
 from service.domain.events import LogRow, Refusal
 from service.ingest.refusals import RefusalCode
-from service.ingest.spool import drain
+from service.ingest.spool import drain, quarantine
 from service.ingest.spool.payload import Flush
 from service.ingest.spool.pieces import DOOR, outcomes, pieces
 from service.kit.clock import SystemClock
@@ -304,6 +304,52 @@ async def test_a_lone_record_is_set_aside_when_the_writer_stores_others(
             made.outage.commits += 1
             await drained(made)
     assert await count(database.engine) == 0
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_what_is_stuck_holds_up_no_other_segment(
+    database: Database, site: Site, tmp_path: Path
+) -> None:
+    await make_faulty(database.engine, always=False)
+    async with process(database.url, tmp_path) as left:
+        for visitor in (666, 3):
+            await left.spool.append(a_flush(row(0, visitor=visitor), site=site))
+            assert await left.spool.next() is not None
+    async with process(database.url, tmp_path) as made:
+        await made.spool.append(a_flush(row(0, visitor=4), site=site))
+        async with draining(made):
+            await until(database.engine, "SELECT 1 FROM event HAVING count(*) = 2")
+            await drained(made)
+    assert stuck(tmp_path) == 1
+    assert quarantine.give_back(tmp_path) == quarantine.count_stuck(tmp_path) + 1 == 1
+    async with database.engine.begin() as connection:
+        await connection.execute(text("DROP FUNCTION faulty CASCADE"))
+    async with process(database.url, tmp_path) as later:
+        assert await later.drainer.drain_all() == 0
+    assert await count(database.engine) == 3
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_what_will_pass_is_never_set_aside(
+    database: Database, site: Site, tmp_path: Path
+) -> None:
+    async with database.engine.begin() as connection:
+        # A full disk, of which a canary needs nothing.
+        await connection.execute(text(FAULTY.format(always="true").replace("KO001", "53100")))
+        await connection.execute(text(ON_EVENT))
+    async with process(database.url, tmp_path) as made:
+        await made.spool.append(Flush(AT, []))  # a canary comes through
+        for visitor in range(3):
+            await made.spool.append(a_flush(row(0, visitor=visitor), site=site))
+        async with draining(made):
+            await fails_again(3 * drain.PATIENCE)
+            made.outage.commits += 1
+            await fails_again(3 * drain.PATIENCE)
+            assert stuck(tmp_path) == 0
+            async with database.engine.begin() as connection:
+                await connection.execute(text("DROP FUNCTION faulty CASCADE"))
+            await drained(made)
+    assert await count(database.engine) == 3
 
 
 async def test_leftovers_are_found_while_running(

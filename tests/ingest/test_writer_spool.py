@@ -244,6 +244,23 @@ async def test_a_full_spool_refuses_until_it_is_drained(
     assert await count(database.engine) == taken + 1
 
 
+async def test_what_does_not_fit_takes_no_other_with_it(
+    database: Database, site: Site, tmp_path: Path
+) -> None:
+    async with (
+        proxy_to(database.url) as proxy,
+        process(proxy.url, tmp_path, most=20_000) as made,
+    ):
+        proxy.refuse()
+        await made.writer.submit(with_ids(site.id, 1))
+        sent = [with_ids(site.id, *range(100, 400)), *(with_ids(site.id, n) for n in range(2, 12))]
+        answers = await asyncio.gather(
+            *(made.writer.submit(each) for each in sent), return_exceptions=True
+        )
+        assert isinstance(answers[0], OverloadedError)
+        assert [each for each in answers[1:] if isinstance(each, Exception)] == []
+
+
 async def test_without_room_and_without_postgres_nothing_can_be_written(
     database: Database, site: Site, tmp_path: Path
 ) -> None:

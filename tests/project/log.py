@@ -64,6 +64,7 @@ class Placed:
     row: Row
     batch: int
     seq: int
+    received_at: datetime = RECEIVED_AT
 
 
 async def next_batch_ids(engine: AsyncEngine, count: int) -> list[int]:
@@ -101,7 +102,7 @@ async def insert(
     if dims:
         keys = [{"site_id": site_id, "dim_id": dimension_id(d), **d._asdict()} for d in dims]
         await connection.execute(_DIMENSION, keys)
-    placed = [Placed(row, batch_id, seq) for seq, row in enumerate(rows)]
+    placed = [Placed(row, batch_id, seq, received_at) for seq, row in enumerate(rows)]
     await connection.execute(_EVENT, [_values(site_id, at) for at in placed])
     return placed
 

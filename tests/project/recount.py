@@ -46,8 +46,8 @@ def order(placed: Placed) -> tuple[datetime, int, int]:
     return placed.row.at, placed.batch, placed.seq
 
 
-def arrival(placed: Placed) -> tuple[int, int]:
-    return placed.batch, placed.seq
+def receipt(placed: Placed) -> tuple[datetime, int, int]:
+    return placed.received_at, placed.batch, placed.seq
 
 
 def recount(log: Iterable[Placed], lookback_days: int = 30) -> list[Added]:
@@ -218,7 +218,7 @@ def _sold(
 
 def _from_statements(people: Sequence[Placed]) -> Iterator[Added]:
     said = defaultdict(list)
-    for placed in sorted(_of(people, *STATEMENTS), key=arrival):
+    for placed in sorted(_of(people, *STATEMENTS), key=receipt):
         said[placed.row.kind, placed.row.data["key"]].append(placed)
     for versions in said.values():
         dated = [p for p in versions if Flag.DATED in p.row.flags]

@@ -167,7 +167,7 @@ def rows(draw: Draw, around: datetime) -> Row:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one of the sites.
+    """Rows of one of the sites, received `minute` minutes after others.
 
     After it: the site's new lookback in days, if it gets one; `limit` events to project, None: not
     yet; and facts a slice to credit again if the lookback has changed, None: not yet.
@@ -175,6 +175,7 @@ class Batch:
 
     site: int
     rows: list[Row]
+    minute: int
     lookback: int | None
     limit: int | None
     slice_rows: int | None
@@ -204,6 +205,7 @@ def streams(draw: Draw) -> Stream:
             draw(st.none() | st.integers(1, 12)),
             draw(st.none() | st.integers(1, 4)),
         )
-        batches.append(Batch(site, content, draw(_LOOKBACKS), limit, slice_rows))
+        minute = draw(st.integers(0, 3))
+        batches.append(Batch(site, content, minute, draw(_LOOKBACKS), limit, slice_rows))
     commits = draw(st.permutations(range(len(batches))))
     return Stream(zones, batches, commits, draw(st.integers(1, 9)), draw(st.integers(1, 40)))

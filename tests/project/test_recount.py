@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ from service.project.runner import Runner
 from service.store.engine import reading
 from tests.project.agreement import check_edges, check_rollups
 from tests.project.facts import ROLLUPS, crowded, facts
-from tests.project.log import Placed, append, next_batch_ids
+from tests.project.log import RECEIVED_AT, Placed, append, next_batch_ids
 from tests.project.recount import answered, recount
 from tests.project.streams import Stream, streams
 
@@ -64,7 +64,8 @@ async def play(engine: AsyncEngine, sites: list[Site], stream: Stream) -> dict[i
     for number in stream.commits:
         batch = stream.batches[number]
         site_id = sites[batch.site].id
-        log[site_id] += await append(engine, site_id, batch.rows, ids[number])
+        received_at = RECEIVED_AT + timedelta(minutes=batch.minute)
+        log[site_id] += await append(engine, site_id, batch.rows, ids[number], received_at)
         if batch.lookback is not None:
             await look_back(engine, sites[batch.site], batch.lookback)
         if batch.limit is not None:

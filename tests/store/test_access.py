@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.domain.access import Principal, Scope
 from service.errors import ConflictError, InvalidError, RetryableError
-from service.store import lookups
+from service.store import access, lookups
 from service.store.access import (
     KeyStore,
     bootstrap,
@@ -224,6 +224,61 @@ async def test_known_keys_outlive_an_outage_of_the_database(
         clock.advance(1)
         assert await store.principal(key) is not None
         await engine.dispose()
+
+
+async def test_a_started_store_knows_keys_that_nobody_used(
+    database: Database, clock: FixedClock
+) -> None:
+    site = await create_site(database.engine, "shop", "Shop", "UTC", "DKK")
+    revoked, *keys = [
+        await create_key(database.engine, site.id, "test", frozenset({Scope.PUBLIC}))
+        for _ in range(3)
+    ]
+    [row, *_] = await list_keys(database.engine)
+    await revoke_key(database.engine, row.id)
+    async with proxy_to(database.url) as proxy:
+        engine = make_engine(proxy.url)
+        store = KeyStore(engine, clock)
+        with queries(engine) as sent:
+            await store.start()
+        assert len(sent) == 1
+        proxy.refuse()
+        for seconds in (0, 60, 3_600):
+            clock.advance(seconds)
+            found = [await store.principal(key) for key in keys]
+            assert [principal and principal.site for principal in found] == [site, site]
+        with pytest.raises(RetryableError):
+            await store.principal(revoked)
+        await engine.dispose()
+
+
+async def test_a_key_that_is_known_from_the_start_is_revoked_like_others(
+    database: Database, clock: FixedClock
+) -> None:
+    key = await a_key(database.engine, Scope.READ)
+    store = KeyStore(database.engine, clock)
+    await store.start()
+    [row] = await list_keys(database.engine)
+    await revoke_key(database.engine, row.id)
+    clock.advance(5)
+    assert await store.principal(key) is None
+
+
+async def test_the_newest_keys_are_known_where_there_are_too_many(
+    database: Database, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "MOST_FOUND", 2)
+    monkeypatch.setattr(access, "MOST_FOUND", 2)
+    keys = [await a_key(database.engine, Scope.READ, slug=f"s-{n}") for n in range(4)]
+    store = KeyStore(database.engine, clock)
+    await store.start()
+    with queries(database.engine) as sent:
+        assert None not in [await store.principal(key) for key in keys[2:]]
+        assert sent == []
+        assert await store.principal(keys[0]) is not None
+        assert len(sent) == 1
+        assert await store.principal(keys[3]) is not None
+        assert len(sent) == 1, "the oldest made room"
 
 
 async def test_a_known_key_waits_for_no_server_that_hangs(

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.domain.access import Scope
 from service.publish import kpis
 from service.store.engine import make_engine, reading, writing
-from service.store.liveness import probe_often
+from service.store.liveness import probe_often, sever
 from tests.conftest import Database
 from tests.doors import doors, problem
 from tests.proxy import Mode, Proxy, proxy_to
@@ -148,6 +148,38 @@ async def test_a_question_is_given_up_in_the_end(
             problem(await client.get("/v1/kpis/visits", params=WINDOW), 503, "unavailable")
         monkeypatch.undo()
         assert (await client.get("/v1/kpis/visits", params=WINDOW)).status_code == 200
+
+
+async def test_a_worker_leaves_a_database_that_falls_silent(database: Database) -> None:
+    loop = asyncio.get_running_loop()
+    async with behind(database) as (proxy, engine):
+        async with doors(engine, Scope.ADMIN, worker=True, metrics_refresh_seconds=1) as client:
+            assert (await client.get("/v1/kpis/visits", params=WINDOW)).status_code == 200
+            proxy.mode = Mode.SWALLOW
+            # Until snapshots and projection are in the middle of something.
+            await asyncio.sleep(0.4)
+            stopped = loop.time()
+        assert loop.time() - stopped < 9.0
+
+
+async def test_whoever_waits_is_told_when_all_is_severed(database: Database) -> None:
+    async with behind(database) as (proxy, engine):
+        connected = asyncio.Event()
+
+        async def wait() -> None:
+            async with engine.connect() as connection:
+                proxy.mode = Mode.SWALLOW
+                connected.set()
+                await connection.scalar(ONE)
+
+        waiting = asyncio.create_task(wait())
+        await connected.wait()
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        sever(engine)
+        with pytest.raises((DBAPIError, OSError)):
+            await waiting
+        proxy.mend()
 
 
 def test_a_silent_network_is_probed() -> None:

@@ -167,5 +167,6 @@ async def _judged(found: Found, stack: Stack, ledger: Ledger) -> Found:
     await stack.drained()
     found.verdict = await stack.verdict(ledger)
     found.counted = await stack.counts()
+    found.recovers &= not stack.deaths
     await stack.stop()
     return found

@@ -102,6 +102,7 @@ class Load:
                 status, _ = await connection.exchange(request.encode())
             except OSError:
                 self.late.append(time.monotonic())
+                self.seconds.append(time.monotonic() - started)
                 continue
             self.seconds.append(time.monotonic() - started)
             if status == 200:

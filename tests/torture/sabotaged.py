@@ -1,7 +1,8 @@
 """`kompas` with a broken promise, so that the harness can show that it would notice.
 
 `KOMPAS_SABOTAGE` says which: `sync` leaves out every sync of the spool, `early` answers before
-anything is durable. With `errors` the disk is broken instead: every third sync fails.
+anything is durable. With `errors` the disk is broken instead: every third sync fails, and now and
+then twenty in a row.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ _fdatasync = os.fdatasync
 
 def _failing(handle: int) -> None:
     """As a disk with bad blocks."""
-    if next(_syncs) % 3 == 0:
+    number = next(_syncs)
+    if number % 3 == 0 or number % 100 < 20:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     _fdatasync(handle)
 

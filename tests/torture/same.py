@@ -8,6 +8,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from service.kit.clock import SystemClock
+from service.store.engine import make_engine
+from service.store.retention import forget_keys
 from tests.torture.ledger import Ledger
 from tests.torture.load import Connection, event, post
 from tests.torture.report import Line
@@ -37,6 +40,7 @@ async def run(short: bool) -> Line:
                 await repeating
                 new += await _at_once(stack, request)
                 await stack.ask(MONTH_LATER)
+                await _forget(stack)
                 new += await _at_once(stack, request)
                 ledger.acknowledge(marks)
             await stack.drained()
@@ -46,6 +50,13 @@ async def run(short: bool) -> Line:
     holds = verdict.holds and counted and new == rounds * EVENTS == verdict.stored
     result = f"{new:,} said to be new, {verdict}"
     return Line("same batch again", f"exactly {rounds * EVENTS:,}", result, holds)
+
+
+async def _forget(stack: Stack) -> None:
+    """Forget the keys that are old enough, as the worker does."""
+    engine = make_engine(stack.url)
+    await forget_keys(engine, SystemClock().now().date())
+    await engine.dispose()
 
 
 async def _at_once(stack: Stack, request: bytes) -> int:

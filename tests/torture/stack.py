@@ -59,6 +59,8 @@ class Stack:
         self._worker: subprocess.Popen[bytes] | None = None
         self._key = ""
         self.url = ""
+        self.deaths = 0
+        """How often the service ended that nobody had killed."""
 
     # --- Life ------------------------------------------------------------------------------------
 
@@ -160,8 +162,7 @@ class Stack:
     async def revive(self) -> None:
         """Postgres again, and whichever Kompas ended meanwhile."""
         await asyncio.to_thread(self.server.start)
-        if self.service.poll() is not None:
-            self.start_service()
+        self._start_again()
         if self._worker is None or self._worker.poll() is not None:
             self.start_worker()
 
@@ -171,13 +172,17 @@ class Stack:
         """Seconds until `/readyz` says yes; a service that gave up is started again."""
 
         async def is_ready() -> bool:
-            if self.service.poll() is not None:
-                self.start_service()
+            self._start_again()
             return await asyncio.to_thread(self._is_ready)
 
         taken = await until(is_ready, seconds)
         assert taken < math.inf, f"the service did not become ready:\n{self._said()}"
         return taken
+
+    def _start_again(self) -> None:
+        if self.service.poll() is not None:
+            self.deaths += 1
+            self.start_service()
 
     def _said(self) -> str:
         """The last lines of all logs, and what the service answers now."""

@@ -137,7 +137,7 @@ def _lock(folder: Path) -> int | None:
 def has_owner(folder: Path) -> bool:
     """Whether a living process has the folder; looks without taking it. OSError."""
     try:
-        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -1,8 +1,9 @@
 """The drainer: brings the spool into Postgres, and finds out when an outage is over.
 
 It dies of nothing: whatever fails is logged and tried again after a rest. What Postgres refuses is
-cut down to single events; a record that fails for a reason nobody knows, again and again while
-others are stored, is set aside with its segment, so that those behind it are not held up for ever.
+cut down to single events. A segment that fails although Postgres is well comes again after all
+others; a record that fails for a reason nobody knows, again and again while others are stored, is
+set aside with its segment.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from service.ingest.spool.segment import Segment
 from service.kit.clock import Clock
 from service.kit.log import get_logger
 from service.kit.waiting import wait_at_most
-from service.store.failures import describe
+from service.store.failures import describe, is_environmental
 
 IDLE_SECONDS = 0.25
 ADOPT_SECONDS = 30.0
@@ -57,10 +58,9 @@ class StuckError(Exception):
 class _Trouble:
     """How often a segment failed although Postgres was well.
 
-    `commits` is what the writer had committed by the first time.
+    `commits` is how much had been stored by the first time, of whatever came in since.
     """
 
-    segment: Segment
     commits: int
     failures: int = 0
 
@@ -87,7 +87,9 @@ class Drainer:
         self._replay = Replay(engine, wake, seen)
         # What is under way then may hang for long; a new connection finds out sooner.
         outage.watch(self._replay.drop)
-        self._trouble: _Trouble | None = None
+        self.replayed = 0
+        """Records with events that were stored."""
+        self._troubles: dict[Segment, _Trouble] = {}
         self._failures = 0
         self._adopt_at = clock.monotonic() + ADOPT_SECONDS
         self._stopping = asyncio.Event()
@@ -116,21 +118,31 @@ class Drainer:
             self._running.cancel()
         await self._ended.wait()
 
-    async def drain_all(self) -> None:
-        """Empty the spool once; raises what the database raises, with nothing lost by it."""
+    async def drain_all(self) -> int:
+        """Empty the spool once; answers how many segments could not be stored as a whole.
+
+        Raises what the database raises, with nothing lost by it.
+        """
         try:
-            while (segment := await self._spool.next()) is not None:
-                await self._drain(segment)
+            while (segment := await self._next_without_trouble()) is not None:
+                await self._drain_or_remember(segment)
+            stuck = len(self._troubles)
+            for segment, trouble in list(self._troubles.items()):
+                trouble.failures = PATIENCE
+                await self._drain_or_remember(segment)
+            return stuck
         finally:
             await self._replay.close()
+
+    async def _next_without_trouble(self) -> Segment | None:
+        segment = await self._spool.next()
+        return None if segment in self._troubles else segment
 
     async def _turn(self) -> None:
         try:
             worked = await self._work()
         except Exception as error:
-            telemetry.REPLAY_FAILURES.inc()
-            _log.warning("replay_failed", error=describe(error))
-            self._replay.drop()
+            self._note(error)
             self._failures += 1
             longest = PROBE_REST if self._outage.is_on else LONGEST_REST
             rest = min(FIRST_REST * 2.0 ** min(self._failures - 1, 10), longest)
@@ -140,6 +152,11 @@ class Drainer:
         if not worked:
             await wait_at_most(self._stopping, IDLE_SECONDS)
 
+    def _note(self, error: Exception) -> None:
+        telemetry.REPLAY_FAILURES.inc()
+        _log.warning("replay_failed", error=describe(error))
+        self._replay.drop()
+
     async def _work(self) -> bool:
         """Whether there was anything to do."""
         if self._clock.monotonic() >= self._adopt_at:
@@ -147,26 +164,35 @@ class Drainer:
             await self._spool.adopt()
         segment = await self._spool.next()
         if segment is not None:
-            await self._drain_or_remember(segment)
-        elif self._outage.is_on:
+            is_known = segment in self._troubles
+            is_stored = await self._drain_or_remember(segment)
+            # Those that failed before come when no other is left: then there is time for a rest.
+            return is_stored or not is_known
+        if self._outage.is_on:
             await self._probe()
             self._outage.end()
-        return segment is not None
+        return False
 
-    async def _drain_or_remember(self, segment: Segment) -> None:
-        trouble = self._trouble
-        if trouble is None or trouble.segment is not segment:
-            trouble = self._trouble = _Trouble(segment, self._outage.commits)
+    async def _drain_or_remember(self, segment: Segment) -> bool:
+        """Whether it needs no second try; raises only when Postgres is to blame."""
+        trouble = self._troubles.get(segment)
         try:
-            if trouble.failures < CARE:
+            if trouble is None or trouble.failures < CARE:
                 await self._drain(segment)
             else:
-                await self._drain_carefully(trouble)
-        except Exception:
-            self._replay.drop()
+                await self._drain_carefully(segment, trouble)
+        except Exception as error:
+            self._note(error)
             await self._probe()
+            trouble = self._troubles.setdefault(segment, _Trouble(self._commits))
             trouble.failures += 1
-            raise
+            await self._spool.postpone(segment)
+            return False
+        return True
+
+    @property
+    def _commits(self) -> int:
+        return self._outage.commits + self.replayed
 
     async def _probe(self) -> None:
         """Raises unless Postgres commits something quickly."""
@@ -199,36 +225,40 @@ class Drainer:
     async def _store(self, group: list[Flush]) -> None:
         started = self._clock.monotonic()
         await self._replay.store(group)
+        self.replayed += sum(1 for flush in group if flush.batches)
         if self._clock.monotonic() - started < QUICK_SECONDS:
             self._outage.end()
 
     async def _done(self, segment: Segment) -> None:
         await self._spool.done(segment)
+        self._troubles.pop(segment, None)
         self._replay.forget()
 
     # --- After a failure: one by one, past those that fail ----------------------------------------
 
-    async def _drain_carefully(self, trouble: _Trouble) -> None:
-        segment = trouble.segment
-        stored, stuck = await self._pass(trouble)
+    async def _drain_carefully(self, segment: Segment, trouble: _Trouble) -> None:
+        stored, stuck = await self._pass(segment, trouble)
         if not stuck:
             await self._done(segment)
         elif trouble.failures >= PATIENCE and (stored or self._others_are_stored(trouble)):
             _log.error("segment_set_aside", segment=segment.path.name, records=stuck)
             await self._spool.set_aside(segment, stuck)
+            self._troubles.pop(segment, None)
             self._replay.forget()
         else:
             raise StuckError
 
-    async def _pass(self, trouble: _Trouble) -> tuple[int, int]:
+    async def _pass(self, segment: Segment, trouble: _Trouble) -> tuple[int, int]:
         """Go through a segment; answers how many records were stored, and how many could not be."""
         stored = stuck = 0
-        async with aclosing(self._spool.flushes(trouble.segment)) as flushes:
+        async with aclosing(self._spool.flushes(segment)) as flushes:
             async for flush in flushes:
                 try:
                     await self._store([flush])
-                    stored += 1
+                    stored += bool(flush.batches)
                 except Exception as error:
+                    if is_environmental(error):
+                        raise  # this will pass, however well Postgres answers otherwise
                     _log.warning("record_not_stored", error=describe(error))
                     stuck += 1
                     await self._rule_out_outage()
@@ -244,4 +274,4 @@ class Drainer:
         self._outage.end()
 
     def _others_are_stored(self, trouble: _Trouble) -> bool:
-        return self._outage.commits > trouble.commits
+        return self._commits > trouble.commits

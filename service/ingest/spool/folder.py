@@ -29,10 +29,11 @@ from service.kit.log import get_logger
 from service.kit.sync import sync
 
 TRIES = 2
-RETRY_SECONDS = 1.0
 FULL_RETRY_AFTER = 5
 APPEND_SECONDS = 5.0
 """What a disk may take for one record; nothing is kept waiting for one that takes longer."""
+ROOM_BYTES = 64 * 1024
+"""With less than that (or an eighth of the spool) left it may be full for the next event."""
 INLINE_BYTES = 16 * 1024
 """A payload up to this size is decoded at once: a thread would take longer."""
 
@@ -62,13 +63,14 @@ class Spool:
         # All below is changed by that thread alone.
         self._own: Claim | None = None
         self._adopted: list[Claim] = []
+        self._postponed: dict[Segment, None] = {}  # in their order
         self._active: Appender | None = None
         self._serial = 0
         self._index = 0
         self._size = 0
         self._records = 0
         self._since: datetime | None = None
-        self._failed_at: float | None = None
+        self._fails = False
         self._unusable: set[str] = set()
 
     @property
@@ -88,12 +90,11 @@ class Spool:
 
     def has_room(self) -> bool:
         """Whether an append may succeed: there is room, and the disk answers without errors."""
-        failed_at = self._failed_at
         return (
             self._is_open
             and not self._hangs
-            and self._size < self._most_bytes
-            and (failed_at is None or self._clock.monotonic() - failed_at >= RETRY_SECONDS)
+            and not self._fails
+            and self._size + min(ROOM_BYTES, self._most_bytes // 8) < self._most_bytes
         )
 
     async def open(self) -> None:
@@ -133,16 +134,21 @@ class Spool:
     async def next(self) -> Segment | None:
         """The oldest segment that nothing is appended to; the same again until it is `done`.
 
-        The active segment is closed for it when there is no other and it has records. None when
-        the spool is empty.
+        Those that were postponed come when no other is left. The active segment is closed for it
+        when there is no other and it has records. None when the spool is empty.
         """
         return await self._in_order(self._next)
+
+    async def postpone(self, segment: Segment) -> None:
+        """Let it come after all others: it cannot be replayed now, for a reason of its own."""
+        await self._in_order(self._postpone, segment)
 
     async def flushes(self, segment: Segment) -> AsyncGenerator[Flush, None]:
         """The flushes of a segment, in order; decoded one by one.
 
         Damaged and unreadable records are counted, once however often this is called, and passed
-        over; `done` then keeps the segment in quarantine. Never raises for what is in the file.
+        over; `done` then keeps the segment in quarantine. Never raises for what is in the file;
+        OSError when it cannot be read now.
         """
         for item in await asyncio.to_thread(segment.read):
             if isinstance(item, Damage):
@@ -223,7 +229,7 @@ class Spool:
                 self._index += 1
                 self._size += len(frame)
                 self._records += 1
-                self._failed_at = None
+                self._fails = False
                 telemetry.SPOOLED_EVENTS.inc(flush.events)
                 if flush.events:
                     self._holds_since(flush.received_at)
@@ -280,17 +286,23 @@ class Spool:
 
     def _next(self) -> Segment | None:
         for taken in self._claims():
-            if taken.segments:
-                return taken.segments[0]
-        if self._active is None or not self._active.records:
-            return None
-        self._retire()
-        return self._next()
+            for segment in taken.segments:
+                if segment not in self._postponed:
+                    return segment
+        if self._active is not None and self._active.records:
+            self._retire()
+            return self._next()
+        return next(iter(self._postponed), None)
+
+    def _postpone(self, segment: Segment) -> None:
+        self._postponed.pop(segment, None)
+        self._postponed[segment] = None
 
     def _done(self, segment: Segment) -> None:
         for taken in self._claims():
             if segment in taken.segments:
                 taken.segments.remove(segment)
+                self._postponed.pop(segment, None)
                 self._size -= segment.size
                 self._records -= segment.records
                 if not self._records:
@@ -325,7 +337,8 @@ class Spool:
         telemetry.SPOOL_FAILURES.labels(action).inc()
         _log.error("spool_failed", action=action, error=error.strerror)
         if action in {"open", "append"}:
-            self._failed_at = self._clock.monotonic()
+            # Until something is on the disk again: a canary tries once a minute, events at once.
+            self._fails = True
 
 
 def _first_time(segment: Segment, otherwise: datetime) -> datetime:

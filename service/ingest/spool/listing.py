@@ -37,12 +37,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A process's folder; `is_alive` says whether that one, or whoever drains it, is running."""
+    """A process's folder; `is_alive` says whether that one, or whoever drains it, is running.
+
+    `error` says why it cannot be looked into.
+    """
 
     name: str
     pid: int
-    is_alive: bool
-    segments: tuple[Listed, ...]
+    is_alive: bool = False
+    segments: tuple[Listed, ...] = ()
+    error: str = ""
 
 
 def folders(root: Path) -> list[Folder]:
@@ -53,9 +57,15 @@ def folders(root: Path) -> list[Folder]:
     for path in sorted(root.iterdir()):
         name = FOLDER.fullmatch(path.name)
         if name and path.is_dir():
-            is_alive = has_owner(path)
-            found.append(Folder(path.name, int(name["pid"]), is_alive, _listed(path)))
+            found.append(_looked_into(path, int(name["pid"])))
     return found
+
+
+def _looked_into(path: Path, pid: int) -> Folder:
+    try:
+        return Folder(path.name, pid, has_owner(path), _listed(path))
+    except OSError as error:
+        return Folder(path.name, pid, error=error.strerror or str(error))
 
 
 def _listed(folder: Path) -> tuple[Listed, ...]:

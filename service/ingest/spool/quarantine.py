@@ -7,11 +7,17 @@ that nobody else has: they stay.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+from service.kit.sync import sync
 
 QUARANTINE = "quarantine"
 STUCK = "stuck-"
 """How the name of a file begins that is never deleted here."""
+_STUCK_NAME = re.compile(
+    rf"{STUCK}(?P<folder>.+-.+-[0-9a-f]{{8}})-(?P<segment>\d+-\d+\.spool)", re.ASCII
+)
 MOST_BYTES = 256 * 1024 * 1024
 
 
@@ -21,7 +27,30 @@ def quarantine(root: Path, path: Path, *, stuck: bool = False) -> None:
     folder = root / QUARANTINE
     folder.mkdir(mode=0o700, exist_ok=True)
     path.rename(folder / f"{STUCK if stuck else ''}{path.parent.name}-{path.name}")
+    # It is in its new place for good before it may be gone from the old one.
+    sync(folder)
+    sync(root)
     _forget_oldest(folder)
+
+
+def give_back(root: Path) -> int:
+    """Move stuck segments to where they were, to be replayed again; answers how many. OSError."""
+    given = 0
+    for path, _ in quarantined(root):
+        name = _STUCK_NAME.fullmatch(path.name)
+        if name:
+            folder = root / name["folder"]
+            folder.mkdir(mode=0o700, exist_ok=True)
+            path.rename(folder / name["segment"])
+            sync(folder)
+            sync(root)
+            given += 1
+    return given
+
+
+def count_stuck(root: Path) -> int:
+    """How many stuck segments are there. OSError."""
+    return sum(1 for path, _ in quarantined(root) if path.name.startswith(STUCK))
 
 
 def quarantined(root: Path) -> list[tuple[Path, int]]:

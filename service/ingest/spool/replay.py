@@ -20,7 +20,7 @@ from service.ingest.spool.payload import Flush
 from service.ingest.spool.pieces import outcomes, pieces
 from service.kit.log import get_logger
 from service.store.append import Appended, Batch
-from service.store.failures import describe, is_data_error
+from service.store.failures import CONNECTION_ERRORS, describe, is_data_error
 from service.store.partitions import Partitions
 from service.store.replay import SESSION, Kept, ReplayLog
 
@@ -194,7 +194,7 @@ class Replay:
         """Close the connection; at once when the server does not answer."""
         if self._open is None:
             return
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*CONNECTION_ERRORS):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._open.close()
         self.drop()

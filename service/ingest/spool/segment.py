@@ -21,6 +21,8 @@ from service.kit.sync import sync
 SEGMENT_BYTES = 8 * 1024 * 1024
 """A segment gets no further record that would make it longer; a longer record has its own."""
 
+# Whatever else is wrong (too many open files, no right to read) may pass, or be mended.
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _NAME = re.compile(r"(?P<serial>\d{8,})-(?P<first>\d{16})\.spool", re.ASCII)
 
 
@@ -44,11 +46,16 @@ class Segment:
     noted: set[tuple[int, int]] = field(default_factory=set)
 
     def read(self) -> list[Record | Damage]:
-        """All that is in the file; when it cannot be opened, that it is damaged."""
+        """All that is in the file; when it is gone, that all of it is damaged.
+
+        OSError when it is there and cannot be read now.
+        """
         try:
             with self.path.open("rb", buffering=0) as file:
                 return list(scan(file, self.first, self.after))
-        except OSError:
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
             return [Damage(0, self.size, self.records, torn=False)]
 
 

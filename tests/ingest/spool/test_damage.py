@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from service.ingest.spool import quarantine
+from service.ingest.spool.folder import Spool
 from service.ingest.spool.payload import encode
 from service.ingest.spool.records import framed
+from service.ingest.spool.segment import Segment
 from tests.ingest.spool.drained import damaged, drained, inside, opened, segments
 from tests.ingest.spool.flushes import flush
 
@@ -124,6 +128,50 @@ async def test_a_segment_that_cannot_be_opened_is_passed_over(tmp_path: Path) ->
         assert await drained(spool) == [last]
     assert since(before) == [3, 0, 0]
     assert given
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENOMEM, errno.EACCES, errno.ESTALE])
+async def test_what_cannot_be_opened_now_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    given, _ = await three(tmp_path)
+    before = counts()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    async with opened(tmp_path) as spool:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", refuse)
+            with pytest.raises(OSError, match=re.escape(os.strerror(code))):
+                await drained(spool)
+        assert await drained(spool) == given
+    assert since(before) == [0, 0, 0]
+    assert inside(tmp_path) == []
+
+
+async def first_of(spool: Spool) -> Segment:
+    segment = await spool.next()
+    assert segment is not None
+    return segment
+
+
+async def test_what_is_postponed_comes_after_all_others(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        for _ in range(3):
+            await spool.append(flush())
+            await spool.postpone(await first_of(spool))
+        seen = []
+        for _ in range(3):
+            segment = await first_of(spool)
+            seen.append(segment.first)
+            await spool.postpone(segment)
+        assert seen == [0, 1, 2]
+        await spool.append(last := flush())
+        segment = await first_of(spool)
+        assert [each async for each in spool.flushes(segment)] == [last]
+        await spool.done(segment)
+        assert len(await drained(spool)) == 3
 
 
 async def test_a_segment_that_cannot_be_deleted_stops_nothing(
