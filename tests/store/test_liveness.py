@@ -150,18 +150,6 @@ async def test_a_question_is_given_up_in_the_end(
         assert (await client.get("/v1/kpis/visits", params=WINDOW)).status_code == 200
 
 
-async def test_a_worker_leaves_a_database_that_falls_silent(database: Database) -> None:
-    loop = asyncio.get_running_loop()
-    async with behind(database) as (proxy, engine):
-        async with doors(engine, Scope.ADMIN, worker=True, metrics_refresh_seconds=1) as client:
-            assert (await client.get("/v1/kpis/visits", params=WINDOW)).status_code == 200
-            proxy.mode = Mode.SWALLOW
-            # Until snapshots and projection are in the middle of something.
-            await asyncio.sleep(0.4)
-            stopped = loop.time()
-        assert loop.time() - stopped < 9.0
-
-
 async def test_whoever_waits_is_told_when_all_is_severed(database: Database) -> None:
     async with behind(database) as (proxy, engine):
         connected = asyncio.Event()
