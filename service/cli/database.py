@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.errors import StartupError
+from service.kit.clock import SystemClock
 from service.kit.log import get_logger
 from service.settings import Settings
 from service.store.embedded import EmbeddedPostgres
@@ -104,13 +104,14 @@ async def _disposed(engine: AsyncEngine) -> None:
 
 
 async def _met(engine: AsyncEngine, wait_seconds: float) -> None:
-    deadline = time.monotonic() + wait_seconds
+    clock = SystemClock()
+    deadline = clock.monotonic() + wait_seconds
     waits = False
     while True:
         try:
             return await _greet(engine)
         except NotThereError as error:
-            if time.monotonic() >= deadline:
+            if clock.monotonic() >= deadline:
                 raise
             if not waits:
                 _log.warning("waiting_for_database", seconds=wait_seconds, error=str(error))

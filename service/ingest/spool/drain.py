@@ -128,7 +128,8 @@ class Drainer:
                 await self._drain_or_remember(segment)
             stuck = len(self._troubles)
             for segment, trouble in list(self._troubles.items()):
-                trouble.failures = PATIENCE
+                # Nobody stores anything besides: what was, tells that Postgres takes others.
+                trouble.failures, trouble.commits = PATIENCE, 0
                 await self._drain_or_remember(segment)
             return stuck
         finally:
