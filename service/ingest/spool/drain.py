@@ -151,7 +151,9 @@ class Drainer:
             return
         self._failures = 0
         if not worked:
-            await wait_at_most(self._stopping, IDLE_SECONDS)
+            # What fails again and again is no reason to ask, and to log it, four times a second.
+            rest = LONGEST_REST if self._troubles else IDLE_SECONDS
+            await wait_at_most(self._stopping, rest)
 
     def _note(self, error: Exception) -> None:
         telemetry.REPLAY_FAILURES.inc()

@@ -343,10 +343,11 @@ class Spool:
 
 def _first_time(segment: Segment, otherwise: datetime) -> datetime:
     """When the first record of a segment that can be read was received."""
-    for item in segment.read():
-        if isinstance(item, Record):
-            with suppress(PayloadError):
-                return decode(item.payload).received_at
+    with suppress(OSError):  # it is tried again when its turn comes
+        for item in segment.read():
+            if isinstance(item, Record):
+                with suppress(PayloadError):
+                    return decode(item.payload).received_at
     return otherwise
 
 
