@@ -50,14 +50,20 @@ class Database:
     engine: AsyncEngine
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _passable(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As root a server runs under another user, who must be able to reach its data directory."""
+    folder = tmp_path_factory.getbasetemp()
+    for parent in (folder, *folder.parents):
+        if parent.owner() == Path.home().owner() and parent != Path(parent.anchor):
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the session's server (its first database)."""
     folder = tmp_path_factory.mktemp("postgres")
-    # As root the server runs under another user, who must be able to reach its data directory.
-    for parent in (folder, *folder.parents):
-        if parent.owner() == Path.home().owner() and parent != Path(parent.anchor):
-            parent.chmod(parent.stat().st_mode | 0o011)
+    folder.chmod(folder.stat().st_mode | 0o011)
     server = EmbeddedPostgres(folder / "data", settings=FAST_AND_LOOSE)
     yield server.start()
     server.stop()
