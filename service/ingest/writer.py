@@ -183,8 +183,6 @@ class Writer:
         telemetry.PENDING_EVENTS.set(self._pending_rows)
         try:
             await self._store([whole(pending) for pending in taken])
-        except OverloadedError as error:
-            await self._store_what_fits(taken, error)
         except RetryableError as error:
             # The database is away for those behind them too: they need not find it out one flush
             # after the other.
@@ -198,16 +196,6 @@ class Writer:
         self._pending_bytes -= sum(pending.bytes for pending in taken)
         telemetry.PENDING_EVENTS.set(self._pending_rows)
 
-    async def _store_what_fits(self, taken: Sequence[Pending], error: OverloadedError) -> None:
-        """One that is too much for the spool takes no other with it."""
-        for pending in taken:
-            try:
-                if len(taken) == 1:
-                    raise error
-                await self._store([whole(pending)])
-            except RetryableError as own:
-                self._fail([pending], own)
-
     def _fail(self, pendings: Sequence[Pending], error: RetryableError) -> None:
         for pending in pendings:
             if not pending.done.done():
@@ -219,6 +207,13 @@ class Writer:
         """Commit the parts; those that the database refuses, in halves, down to one event."""
         try:
             await self._commit(parts)
+        except OverloadedError as error:
+            # None of them was stored. One that is too much for the spool takes no other with it.
+            if len(parts) == 1:
+                self._fail([parts[0].pending], error)
+                return
+            for part in parts:
+                await self._store([part])
         except NotStorableError as error:
             smaller = halves(parts)
             if smaller is not None:
